@@ -1,0 +1,134 @@
+// START HERE. Open, load, save, convert: a model from any device to a file, and from a file to any device.
+//
+//   transload::StateDict state = transload::load("model.pt", {.map_location = "cpu"});
+//   transload::save(state, "model.safetensors");
+//
+// Nothing to initialise and nothing to close. All functions may be called from any thread, on different
+// values at the same time. They throw what error.h declares; the library never prints and never exits.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "transload/device.h"
+#include "transload/dtype.h"
+#include "transload/error.h"
+#include "transload/index.h"
+#include "transload/plan.h"
+#include "transload/state_dict.h"
+#include "transload/tensor.h"
+
+namespace transload {
+
+struct Progress {
+  std::uint64_t done_nbytes, total_nbytes;
+};
+// Called from the thread that called load or save, about ten times a second. If it throws, the work
+// stops and the exception comes out of that call.
+using ProgressFunction = std::function<void(const Progress&)>;
+
+struct OpenOptions {
+  // Objects of classes that are not plain data are kept, inert and printable. With `refuse_objects`
+  // the first one is an UnsafePickleError instead.
+  bool refuse_objects = false;
+};
+
+// Which tensors are meant, by name: keys joined by '/'. In patterns * stands for any text, ? for one character.
+struct Selection {
+  std::vector<std::string> keep;  // only these; empty: all
+  std::vector<std::string> drop;  // but not these
+  // {"module.*", "*"} strips a prefix: what the first * stood for goes where the second one is.
+  // The first pattern that fits renames.
+  std::vector<std::pair<std::string, std::string>> rename;
+};
+
+struct Engine {
+  std::uint64_t staging_nbytes = 64ull << 20;  // host memory for bytes on their way, at most
+  int threads = 0;                             // that read or write; 0: as many as there are cores, at most 8
+  ProgressFunction progress;
+};
+
+struct LoadOptions {
+  MapLocation map_location;    // where it was saved, unless said
+  Selection select;
+  std::optional<Dtype> dtype;  // that floating point tensors are cast to
+  Engine engine;
+  OpenOptions open;
+};
+
+// What the file holds and where its bytes lie. Reads headers only, no tensor's bytes. The format is
+// recognised by content. Throws IoError, FormatError, UnsupportedError, UnsafePickleError.
+Index open(const std::filesystem::path& path, const OpenOptions& options = {});
+
+// Every decision of load(): pure, allocates nothing, opens nothing. `memory` holds the devices that the
+// plan may use, as memory_for() gives them. Throws PlacementError (rules that conflict, a device that is
+// not among `memory`) and DeviceError (memory that is not enough, with what is needed, free, and would fit).
+Plan plan_load(const Index& index, const LoadOptions& options, const std::vector<MemoryUse>& memory);
+
+// The memory of those devices that a load of the index with these rules could use; asks no other device.
+std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_location);
+
+// Loads a file: each storage once, straight to where it is to live. A failure leaves nothing behind.
+StateDict load(const std::filesystem::path& path, const LoadOptions& options = {});
+
+struct FillOptions {
+  Selection select;            // of the file's tensors, before they are matched with the live ones
+  std::string at;              // the part of a checkpoint that is meant, as "model_state_dict"; keys joined by '/'
+  bool strict = true;          // missing and unexpected keys are an error
+  bool transactional = false;  // everything is loaded beside the live tensors first: a failure changes nothing
+  Engine engine;
+  OpenOptions open;
+  // Streams of the caller's (CUstream handles) that use the live tensors, by device: copies start after
+  // what is queued there.
+  std::vector<std::pair<Device, std::uintptr_t>> streams;
+};
+
+struct FillResult {
+  std::vector<std::string> missing;     // keys of the live model that the file has not; left as they were
+  std::vector<std::string> unexpected;  // keys of the file that the live model has not
+};
+
+// Fills the tensors of `live` in place with the file's, whatever device they are on, cast to their dtype
+// and laid out by their strides. Keys and shapes are compared as torch's load_state_dict does, and all
+// that does not fit is reported together, in one MismatchError, before a byte moves. Views of one storage
+// are filled each. A failure while bytes move throws an error that lists which keys are new, which are
+// torn and which untouched.
+FillResult load_into(const StateDict& live, const std::filesystem::path& path, const FillOptions& options = {});
+Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions& options);
+
+// The same from tensors in memory, on any devices.
+FillResult load_state_dict(const StateDict& live, const StateDict& source, const FillOptions& options = {});
+
+struct SaveOptions {
+  std::string format;           // "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip
+  bool compact = false;         // a tensor that uses a part of its storage is saved without the rest
+  bool allow_objects = false;   // write inert objects of classes that are not plain data
+  MapLocation map_location;     // the tags to write; of the tensors' devices, unless said
+  std::map<std::string, std::string> metadata;  // of safetensors
+  Engine engine;
+};
+
+struct SaveResult {
+  std::uint64_t nbytes = 0;  // of the file
+  // Files beside it that saves which were killed have left. They are named, not removed.
+  std::vector<std::filesystem::path> leftovers;
+};
+
+// Writes beside the target, syncs, renames over it, syncs the folder: a crash at any moment leaves the old
+// file or the new one, whole. PyTorch opens what it writes. Throws before anything is written if the
+// format cannot hold the state dict.
+SaveResult save(const StateDict& state, const std::filesystem::path& path, const SaveOptions& options = {});
+
+// Rewrites a file in another format, or with other tags. Never holds more than staging and metadata.
+SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
+                   const SaveOptions& options = {}, const OpenOptions& open_options = {});
+
+// The names of the formats that can be read, and whether each can be written.
+std::vector<std::pair<std::string, bool>> formats();
+
+}  // namespace transload

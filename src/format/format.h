@@ -1,0 +1,54 @@
+// A format reads a file into an Index, and lays a StateDict out as an Index of a file to be written. It never
+// touches a tensor's bytes. A format is one file here and its entry in formats.cc.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/file.h"
+#include "transload/transload.h"
+
+namespace transload {
+
+// The beginning of a file, for recognising it.
+struct Probe {
+  const std::filesystem::path& path;
+  std::span<const std::byte> head;  // the first 1024 bytes, or all of a shorter file
+  std::uint64_t nbytes;             // of the file
+};
+
+// Bytes of a file that are no tensor's: headers, the pickle, what stands between.
+struct Literal {
+  std::uint64_t offset;
+  std::string bytes;
+};
+
+// A file to be written: every offset is fixed.
+struct Layout {
+  Index index;                    // its pieces' extents lie in the one file, number 0
+  std::vector<Literal> literals;  // known before any tensor's bytes
+  std::uint64_t nbytes = 0;       // of the whole file; 0 if only seal() knows
+};
+
+struct Format {
+  std::string_view name;             // as `inspect` prints it and `convert --to` takes it
+  bool (*recognizes)(const Probe&);  // by its first bytes, never by the file's suffix
+  Index (*read)(const std::filesystem::path&, const OpenOptions&);  // everything except tensor bytes
+  // The state dict's tensors keep their storages' numbers. `name` is the file's. Null: only read.
+  Layout (*lay_out)(const StateDict&, std::string_view name, const SaveOptions&);
+  // What is only known once the bytes were written: more literals. crc32: of each piece, by number. Null: nothing.
+  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32);
+};
+
+extern const Format kTorchZip, kSafetensors;
+
+// The first that recognises the file reads it, so the strictest come first.
+std::span<const Format* const> format_list();
+const Format& format_of(const std::filesystem::path& path);         // throws FormatError that says what the file is
+const Format& format_named(std::string_view name);                  // throws UnsupportedError with the names there are
+
+}  // namespace transload

@@ -1,0 +1,28 @@
+// Files: read and written at any offset by any thread, every short or failed call an IoError that says where.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "transload/index.h"
+
+struct iovec;
+
+namespace transload {
+
+// Opens for reading. Throws IoError; UnsupportedError for a folder, pipe or device.
+File open_file(const std::filesystem::path& path);
+
+// Fills `bytes` from `offset` on. IoError, with both, if the file ends before: "cut short".
+void read_at(const File& file, std::uint64_t offset, std::span<std::byte> bytes);
+std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbytes);
+
+// The same into several places one after the other. Changes `parts`.
+void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts);
+
+void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset, std::span<const std::byte> bytes);
+
+}  // namespace transload

@@ -1,0 +1,134 @@
+// NodeTable: how a StateDict holds its values. One table of nodes, one arena of text, one list of
+// references: a million tensors cost a few large allocations, and nothing in it is recursive to free.
+// A node may stand in several containers, or in itself, as Python objects may.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "transload/state_dict.h"
+
+namespace transload {
+
+using NodeId = std::uint32_t;
+inline constexpr NodeId kNoNode = 0xFFFFFFFF;
+
+// A tensor as a table row; `dims` says where its shape begins in the table of sizes, its strides follow.
+struct TensorRow {
+  static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;  // a meta tensor that was saved without one
+  std::uint32_t storage = kNoStorage;
+  Dtype dtype = Dtype::float32;
+  std::uint8_t ndim = 0;
+  bool requires_grad : 1 = false;
+  bool is_parameter : 1 = false;
+  bool conj : 1 = false;
+  bool neg : 1 = false;
+  std::int64_t storage_offset = 0;
+  std::uint64_t dims = 0;
+};
+
+// How an object came to be: called, or made by __new__ without or with keyword arguments.
+enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
+
+class NodeTable {
+ public:
+  // New nodes. Throw FormatError beyond 2^32 - 2 of them.
+  NodeId none() { return add(ValueKind::none, 0, 0, 0); }
+  NodeId boolean(bool value) { return add(ValueKind::boolean, value, 0, 0); }
+  NodeId integer(std::int64_t value) { return add(ValueKind::integer, 0, 0, static_cast<std::uint64_t>(value)); }
+  // Two's complement, little-endian, any length. Becomes an `integer` if it fits.
+  NodeId big_integer(std::span<const std::byte> value);
+  NodeId real(double value);
+  NodeId complex(double re, double im);
+  NodeId text(std::string_view value) { return add_text(ValueKind::text, value); }
+  NodeId bytes(std::string_view value) { return add_text(ValueKind::bytes, value); }
+  NodeId bytearray(std::string_view value) { return add_text(ValueKind::bytearray, value); }
+  NodeId device(std::string_view value) { return add_text(ValueKind::device, value); }  // any text: "mps:0"
+  NodeId dtype(Dtype value) { return add(ValueKind::dtype, static_cast<std::uint8_t>(value), 0, 0); }
+  NodeId global(std::string_view module, std::string_view name);
+  NodeId container(ValueKind kind) { return add(kind, 0, 0, 0); }  // list, set, dict, ordered_dict: empty
+  NodeId sequence(ValueKind kind, std::span<const NodeId> items);  // tuple, size, frozenset, or a filled list
+  NodeId object(NodeId callable, NodeId arguments, Made made);
+  NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape, std::span<const std::int64_t> stride);
+  NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);
+
+  // Changes. The caller has checked the kinds.
+  void append(NodeId list, std::span<const NodeId> items);  // of a list, set, frozenset; an object keeps them as its items
+  void set(NodeId dict, NodeId key, NodeId value);          // replaces the value of an equal key
+  void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
+  void become(NodeId node, NodeId other);                   // node is now what other is
+  // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 1000 of them.
+  bool can_be_key(NodeId node) const;
+
+  ValueKind kind(NodeId node) const { return nodes_[node].kind; }
+  bool as_boolean(NodeId node) const { return nodes_[node].tag != 0; }
+  std::int64_t as_integer(NodeId node) const { return static_cast<std::int64_t>(nodes_[node].begin); }
+  double as_real(NodeId node) const;
+  std::pair<double, double> as_complex(NodeId node) const;
+  Dtype as_dtype(NodeId node) const { return static_cast<Dtype>(nodes_[node].tag); }  // of storage too
+  std::string_view as_text(NodeId node) const;  // text, bytes, bytearray, device, big_integer; a global as "module\nname"
+  std::string_view module_of(NodeId global) const;
+  std::string_view name_of(NodeId global) const;
+
+  // Of a list, tuple, size, set, frozenset. Of an object: callable, arguments, then kNoNode or its list items,
+  // then kNoNode or its dict items.
+  std::span<const NodeId> items(NodeId node) const;
+  Made made(NodeId object) const { return static_cast<Made>(nodes_[object].tag); }
+  // Of a dict: key, value, key, value, …
+  std::span<const NodeId> entries(NodeId dict) const;
+  NodeId find(NodeId dict, NodeId key) const;            // the value, or kNoNode
+  NodeId find(NodeId dict, std::string_view key) const;
+  NodeId attributes(NodeId node) const;                  // a dict (or a tuple, of an object), or kNoNode
+
+  TensorRow& row(NodeId tensor) { return rows_[nodes_[tensor].begin]; }
+  const TensorRow& row(NodeId tensor) const { return rows_[nodes_[tensor].begin]; }
+  std::span<const std::int64_t> shape(NodeId tensor) const;
+  std::span<const std::int64_t> stride(NodeId tensor) const;
+  std::uint32_t storage_number(NodeId node) const;  // of a tensor or storage
+  std::uint64_t storage_numel(NodeId storage) const { return nodes_[storage].begin; }
+
+  std::size_t size() const { return nodes_.size(); }
+  NodeId root = kNoNode;
+
+  // A copy of `node` of another table and of all below it, what is shared stays shared. `storage` maps the numbers.
+  NodeId copy(const NodeTable& other, NodeId node, const std::vector<std::uint32_t>& storage_numbers);
+
+  // Equal as Python compares keys: True == 1 == 1.0. Looks at 1000 parts at most.
+  bool equal_keys(NodeId a, NodeId b) const;
+
+ private:
+  struct Node {
+    ValueKind kind;
+    std::uint8_t tag;     // a bool, a Dtype, a Made
+    std::uint32_t count;  // items, entries, bytes of text; of a storage its number
+    std::uint64_t begin;  // into refs_, text_ or rows_; or the value itself
+  };
+  struct Slot {  // of the index over the entries of all large dicts
+    NodeId dict = kNoNode;
+    std::uint32_t entry = 0;
+  };
+
+  NodeId add(ValueKind kind, std::uint8_t tag, std::uint32_t count, std::uint64_t begin);
+  NodeId add_text(ValueKind kind, std::string_view value);
+  void grow(NodeId node, std::size_t more, std::size_t width);
+  std::size_t hash(NodeId key) const;
+  void index_entry(NodeId dict, std::uint32_t entry);
+  NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text, std::uint32_t& entry) const;
+
+  std::vector<Node> nodes_;
+  std::string text_;
+  std::vector<NodeId> refs_;
+  std::vector<TensorRow> rows_;
+  std::vector<std::int64_t> sizes_;
+  std::unordered_map<NodeId, NodeId> attributes_;
+  std::vector<Slot> slots_;
+  std::size_t slots_used_ = 0;
+};
+
+}  // namespace transload
