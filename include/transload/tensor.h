@@ -60,7 +60,6 @@ class Dims {
   const std::int64_t* end() const { return begin() + size_; }
   std::int64_t operator[](std::size_t i) const { return begin()[i]; }
   std::int64_t& operator[](std::size_t i) { return more_.empty() ? few_[i] : more_[i]; }
-  operator std::span<const std::int64_t>() const { return {begin(), size_}; }
   bool operator==(const Dims& other) const;
   std::string str() const;  // "[2, 3]"
 

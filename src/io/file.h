@@ -1,6 +1,7 @@
 // Files: read and written at any offset by any thread, every short or failed call an IoError that says where.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>

@@ -1,0 +1,50 @@
+// The kinds of device there are.
+#include "device/backend.h"
+#include "device/cpu.h"
+#include "device/cuda.h"
+#include "device/meta.h"
+#include "transload/error.h"
+
+namespace transload {
+
+Backend& backend_for(DeviceKind kind) {
+  // Made at their first use and never destroyed: storages may outlive main().
+  static Backend* const backends[] = {
+      make_cpu_backend().release(),
+      make_meta_backend().release(),
+      make_cuda_backend().release(),
+  };
+  return *backends[static_cast<std::size_t>(kind)];
+}
+
+std::vector<Device> devices() {
+  std::vector<Device> all;
+  for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::meta, DeviceKind::cuda}) {
+    for (int i = 0; i < backend_for(kind).device_count(); ++i) all.push_back({kind, static_cast<std::int16_t>(i)});
+  }
+  return all;
+}
+
+void require_present(Device device) {
+  if (device.index < backend_for(device).device_count()) return;
+  std::string here;
+  for (const Device d : devices()) here += (here.empty() ? "" : ", ") + d.str();
+  throw PlacementError("there is no " + device.str() + "; the devices here are " + here);
+}
+
+MemoryUse memory_use(Device device) {
+  require_present(device);
+  return backend_for(device).memory_use(device);
+}
+
+void empty_cache(Device device) {
+  require_present(device);
+  backend_for(device).empty_cache(device);
+}
+
+Storage allocate(Device device, std::uint64_t nbytes) {
+  require_present(device);
+  return backend_for(device).allocate(device, nbytes);
+}
+
+}  // namespace transload

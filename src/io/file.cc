@@ -1,0 +1,95 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "transload/error.h"
+
+namespace transload {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int error_number) {
+  throw IoError(path.string() + ": " + what + ": " + std::strerror(error_number), error_number);
+}
+
+[[noreturn]] void cut_short(const File& file, std::uint64_t offset, std::uint64_t nbytes) {
+  struct stat now;
+  const auto there = fstat(*file.descriptor, &now) == 0 ? static_cast<std::uint64_t>(now.st_size) : 0;
+  std::string text = file.path.string() + ": offset " + std::to_string(offset) + ": " + std::to_string(nbytes) +
+                     " bytes are expected here, the file ends at " + std::to_string(there);
+  if (there < file.nbytes) text += "; it was " + std::to_string(file.nbytes) + " bytes long when it was opened";
+  throw IoError(text, 0);
+}
+
+}  // namespace
+
+File open_file(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) fail(path, "cannot be opened", errno);
+  File file{path, 0, std::shared_ptr<const int>(new int(descriptor), [](const int* d) {
+              ::close(*d);
+              delete d;
+            })};
+  struct stat about;
+  if (fstat(descriptor, &about) != 0) fail(path, "cannot be examined", errno);
+  if (S_ISDIR(about.st_mode)) throw UnsupportedError(path.string() + ": is a folder, a file is expected");
+  if (!S_ISREG(about.st_mode)) {
+    throw UnsupportedError(path.string() + ": is a pipe or device; only a file can be read at any place. Copy it to one");
+  }
+  file.nbytes = static_cast<std::uint64_t>(about.st_size);
+  return file;
+}
+
+void read_at(const File& file, std::uint64_t offset, std::span<std::byte> bytes) {
+  iovec part{bytes.data(), bytes.size()};
+  read_parts(file, offset, {&part, 1});
+}
+
+void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts) {
+  constexpr std::size_t kMaxParts = 1024;  // IOV_MAX of Linux
+  while (!parts.empty()) {
+    if (parts[0].iov_len == 0) {
+      parts = parts.subspan(1);
+      continue;
+    }
+    const auto count = static_cast<int>(std::min(parts.size(), kMaxParts));
+    const ssize_t got = preadv(*file.descriptor, parts.data(), count, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail(file.path, "reading at offset " + std::to_string(offset) + " failed", errno);
+    if (got == 0) cut_short(file, offset, parts[0].iov_len);
+    offset += static_cast<std::uint64_t>(got);
+    auto left = static_cast<std::size_t>(got);
+    while (left >= parts[0].iov_len) {
+      left -= parts[0].iov_len;
+      parts = parts.subspan(1);
+      if (parts.empty()) return;
+    }
+    parts[0].iov_base = static_cast<char*>(parts[0].iov_base) + left;
+    parts[0].iov_len -= left;
+  }
+}
+
+std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbytes) {
+  if (offset > file.nbytes || nbytes > file.nbytes - offset) cut_short(file, offset, nbytes);
+  std::string text(nbytes, '\0');
+  read_at(file, offset, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset,
+              std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t done = pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail(path, "writing " + std::to_string(bytes.size()) + " bytes at offset " + std::to_string(offset), errno);
+    offset += static_cast<std::uint64_t>(done);
+    bytes = bytes.subspan(static_cast<std::size_t>(done));
+  }
+}
+
+}  // namespace transload
