@@ -113,6 +113,7 @@ struct Plan {
   std::vector<std::string> keys;      // of a load_into: what is filled, for Transfer::fills
   std::vector<DeviceNeed> devices;    // those that the plan uses, and no others
   std::uint64_t transfer_nbytes = 0;  // to be read from files
+  std::uint64_t slot_nbytes = 0;      // one staging slot: no transfer is longer
   std::uint64_t staging_nbytes = 0;   // host memory besides, at most: pinned if a GPU is in the plan
 };
 

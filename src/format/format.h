@@ -31,17 +31,21 @@ struct Literal {
 struct Layout {
   Index index;                    // its pieces' extents lie in the one file, number 0
   std::vector<Literal> literals;  // known before any tensor's bytes
-  std::uint64_t nbytes = 0;       // of the whole file; 0 if only seal() knows
+  std::uint64_t nbytes = 0;       // of the file, as far as it is known before seal()
+  std::shared_ptr<const void> of_format;  // what the format's own seal() wants to find again
 };
+
+using Crc32Function = std::uint32_t (*)(std::span<const std::byte>);
 
 struct Format {
   std::string_view name;             // as `inspect` prints it and `convert --to` takes it
   bool (*recognizes)(const Probe&);  // by its first bytes, never by the file's suffix
   Index (*read)(const std::filesystem::path&, const OpenOptions&);  // everything except tensor bytes
-  // The state dict's tensors keep their storages' numbers. `name` is the file's. Null: only read.
-  Layout (*lay_out)(const StateDict&, std::string_view name, const SaveOptions&);
+  // The state dict's tensors keep their storages' numbers; `tags` has the location of each to be written, "meta" for
+  // one without bytes. `name` is the file's. Null: only read.
+  Layout (*lay_out)(const StateDict&, std::span<const std::string> tags, std::string_view name, const SaveOptions&);
   // What is only known once the bytes were written: more literals. crc32: of each piece, by number. Null: nothing.
-  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32);
+  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32, Crc32Function of_bytes);
 };
 
 extern const Format kTorchZip, kSafetensors;

@@ -15,8 +15,8 @@ enum class Specials {
   fnuz,  // no infinity, no negative zero, whose pattern is NaN
 };
 
-// sign, exponent, mantissa, from the highest bit down. Beyond the largest value lies infinity; NaN if there is none.
-// pytorch c10/util/Half.h, Float8_e5m2.h, Float8_e4m3fn.h, Float8_fnuz_cvt.h
+// sign, exponent, mantissa, from the highest bit down. Source of the special cases: what torch 2.13 does with every bit
+// pattern and every value halfway between two; pytorch c10/util/Half.h, Float8_e5m2.h, Float8_e4m3fn.h, Float8_fnuz_cvt.h
 template <class BitsType, int kExponentBits, int kMantissaBits, int kBias, Specials kSpecials, std::uint32_t kNan>
 struct SmallFloat {
   using Bits = BitsType;
@@ -24,9 +24,10 @@ struct SmallFloat {
   static constexpr std::uint32_t kSignBit = 1u << (kExponentBits + kMantissaBits);
   static constexpr std::uint32_t kRebias = static_cast<std::uint32_t>(127 - kBias) << 23;
   static constexpr std::uint32_t kSmallestNormal = static_cast<std::uint32_t>(128 - kBias) << 23;
-  // The first pattern that is no number.
-  static constexpr std::uint32_t kOverflow =
-      kSpecials == Specials::ieee ? ((1u << kExponentBits) - 1) << kMantissaBits : kNan;
+  // What values beyond the largest become: infinity; the largest itself; NaN.
+  static constexpr std::uint32_t kBeyond = kSpecials == Specials::ieee ? ((1u << kExponentBits) - 1) << kMantissaBits
+                                           : kSpecials == Specials::fn ? kNan - 1
+                                                                       : kNan;
 
   static float decode(Bits stored) {
     const std::uint32_t magnitude = stored & (kSignBit - 1);
@@ -37,7 +38,7 @@ struct SmallFloat {
     const std::uint32_t normal = (magnitude << kShift) + kRebias;
     std::uint32_t bits = magnitude < (1u << kMantissaBits) ? subnormal : normal;
     if constexpr (kSpecials == Specials::ieee)
-      bits = magnitude >= kOverflow ? (magnitude << kShift) | 0x7F80'0000u : bits;
+      bits = magnitude >= kBeyond ? (magnitude << kShift) | 0x7F80'0000u : bits;
     else if constexpr (kSpecials == Specials::fn)
       bits = magnitude == kNan ? 0x7FC0'0000u : bits;
     else
@@ -55,7 +56,7 @@ struct SmallFloat {
     constexpr std::uint32_t kRounder = static_cast<std::uint32_t>(151 - kBias - kMantissaBits) << 23;
     const std::uint32_t subnormal =
         std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(kRounder)) - kRounder;
-    std::uint32_t result = magnitude < kSmallestNormal ? subnormal : std::min(normal, kOverflow);
+    std::uint32_t result = magnitude < kSmallestNormal ? subnormal : std::min(normal, kBeyond);
     result = magnitude > 0x7F80'0000u ? kNan : result;
     const std::uint32_t sign = bits >> 31 ? kSignBit : 0;
     if constexpr (kSpecials == Specials::fnuz)

@@ -1,0 +1,53 @@
+// What PyTorch's pickles mean by the names they call: tensors, storages, parameters, and plain values that a
+// pickle spells as calls.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+
+#include "format/pickle_reader.h"
+#include "transload/transload.h"
+
+namespace transload {
+
+// Makes values of one file's pickle, and notes the storages that it mentions in the order in which it does.
+class TorchObjects : public PickleObjects {
+ public:
+  // Storages and their locations go to `index`; numbers are those of index.storages.
+  TorchObjects(NodeTable& nodes, Index& index, const OpenOptions& options, const std::string& where)
+      : nodes_(nodes), index_(index), options_(options), where_(where) {}
+
+  NodeId global(std::string_view module, std::string_view name) override;
+  NodeId persistent(NodeId id) override;
+  NodeId call(NodeId callable, NodeId arguments, Made made) override;
+  void build(NodeId target, NodeId state) override;
+
+ private:
+  enum class Known : std::uint8_t {
+    nothing, ordered_dict, size, device, encode, bytes, bytearray, set, frozenset, complex,
+    tensor_v0, tensor_v2, tensor_v3, parameter, parameter_with_state, meta_tensor, from_type,
+  };
+  Known known(NodeId callable);
+  NodeId make_tensor(std::span<const NodeId> arguments, Known function);
+  NodeId make_meta_tensor(std::span<const NodeId> arguments);
+  NodeId make_parameter(std::span<const NodeId> arguments);
+  NodeId encode(std::span<const NodeId> arguments);
+  NodeId inert(NodeId callable, NodeId arguments, Made made);
+  Dims dims(NodeId node, const char* what) const;
+  bool truth(NodeId node, const char* what) const;
+  std::uint32_t location_number(std::string_view location);
+
+  NodeTable& nodes_;
+  Index& index_;
+  const OpenOptions& options_;
+  const std::string& where_;
+  std::unordered_map<NodeId, Known> known_;  // by the node of the name, which a pickle stores once
+  std::unordered_map<std::string, std::uint32_t> numbers_;
+};
+
+// Whether a name is that of plain data, which may be written to a pickle again: no code is run for it but its own
+// constructor. Everything else is an inert object.
+bool is_plain_data(std::string_view module, std::string_view name);
+
+}  // namespace transload

@@ -1,0 +1,269 @@
+// torch.save's zip file, PyTorch 1.6 and later: a pickle, and the bytes of each storage as a member of its own.
+//
+//   ROOT/data.pkl              the values; tensors mention their storages by key
+//   ROOT/.format_version       "1": storages follow in the order of their keys (2.7 and later)
+//   ROOT/.storage_alignment    "64"
+//   ROOT/byteorder             "little" or "big" (2.1 and later)
+//   ROOT/data/KEY              a storage's bytes, whole; begins at a multiple of 64
+//   ROOT/version               "3\n"
+//
+// Facts: torch/serialization.py and caffe2/serialize/inline_container.cc; docs/formats/torch_zip.md.
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "format/format.h"
+#include "format/pickle_writer.h"
+#include "format/torch_object.h"
+#include "format/zip.h"
+#include "types/checked.h"
+#include "types/node_table.h"
+
+namespace transload {
+namespace {
+
+constexpr std::uint64_t kAlignment = 64;  // caffe2/serialize/inline_container.h, kFieldAlignment
+constexpr std::uint64_t kMaxPickleNbytes = 8ull << 30;
+constexpr std::uint64_t kMaxTextNbytes = 1 << 16;
+constexpr int kMinVersion = 1, kMaxVersion = 10;  // caffe2/serialize/versions.h
+
+bool recognizes(const Probe& probe) {
+  const std::string_view head(reinterpret_cast<const char*>(probe.head.data()), probe.head.size());
+  return head.starts_with("PK\3\4");
+}
+
+void check_version(ZipArchive& zip, const std::string& path) {
+  ZipMember* member = zip.find(".data/version");
+  if (!member) member = zip.find("version");
+  if (!member) throw FormatError(path + ": no member \"version\": not a file of torch.save");
+  const std::string text = zip.read(*member, kMaxTextNbytes);
+  std::string_view digits = text;
+  while (!digits.empty() && (digits[0] == ' ' || digits[0] == '+')) digits.remove_prefix(1);
+  int version = -1;
+  std::from_chars(digits.data(), digits.data() + digits.size(), version);
+  if (version < kMinVersion || version > kMaxVersion) {
+    throw UnsupportedError(path + ": version \"" + text + "\" of the format; known are " + std::to_string(kMinVersion) + " to " +
+                           std::to_string(kMaxVersion));
+  }
+}
+
+bool is_big_endian(ZipArchive& zip, const std::string& path) {
+  ZipMember* member = zip.find("byteorder");
+  if (!member) return false;
+  const std::string order = zip.read(*member, kMaxTextNbytes);
+  if (order != "little" && order != "big") {
+    throw FormatError(path + ": byteorder is \"" + order + "\", expected \"little\" or \"big\"");
+  }
+  return order == "big";
+}
+
+Index read(const std::filesystem::path& path, const OpenOptions& options) {
+  Index index;
+  index.format = "torch_zip";
+  index.files.push_back(open_file(path));
+  const std::string name = path.string();
+  ZipArchive zip(index.files[0]);
+  if (zip.members().empty()) throw FormatError(name + ": a zip archive without members");
+  ZipMember* pickle = zip.find("data.pkl");
+  if (!pickle) throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
+  check_version(zip, name);
+  const bool big_endian = is_big_endian(zip, name);
+
+  const std::string bytes = zip.read(*pickle, kMaxPickleNbytes);
+  const auto nodes = std::make_shared<NodeTable>();
+  const std::string where = name + ": data.pkl";
+  TorchObjects objects(*nodes, index, options, where);
+  nodes->root = read_pickle(std::as_bytes(std::span(bytes)), *nodes, objects, where).root;
+
+  // Each storage's record: there, and as long as the pickle says.
+  std::vector<ZipMember*> records;
+  records.reserve(index.storages.size());
+  for (const StoredStorage& storage : index.storages) {
+    ZipMember* const record = zip.find("data/" + storage.key);
+    if (!record) throw FormatError(name + ": storage \"data/" + storage.key + "\" is mentioned, but is not in the file");
+    if (record->nbytes != storage.nbytes) {
+      throw FormatError(name + ": storage \"data/" + storage.key + "\" has " + std::to_string(record->nbytes) +
+                        " bytes, the pickle says " + std::to_string(storage.nbytes));
+    }
+    if (record->deflated && record->nbytes / 1040 > record->stored_nbytes) {
+      throw FormatError(name + ": storage \"data/" + storage.key + "\" claims to inflate to more than is possible");
+    }
+    records.push_back(record);
+  }
+  zip.find_data(records);
+  // Identities for the storages, so that what shares one can be seen to: addresses inside one block.
+  const auto identities = std::make_shared<std::vector<char>>(index.storages.size());
+  std::vector<Storage> storages;
+  storages.reserve(records.size());
+  index.pieces.reserve(records.size());
+  for (std::uint32_t i = 0; i < records.size(); ++i) {
+    StoredStorage& storage = index.storages[i];
+    if (!big_endian) storage.swap_nbytes = 1;
+    const ZipMember& record = *records[i];
+    if (storage.nbytes) {
+      index.pieces.push_back({i, 0, storage.nbytes, 1, 0, {0, record.data_offset, record.stored_nbytes},
+                              record.deflated ? Encoding::deflated : Encoding::as_is,
+                              record.crc32 ? std::optional(record.crc32) : std::nullopt});
+    }
+    storages.emplace_back(kMeta, nullptr, storage.nbytes, std::shared_ptr<void>(identities, identities->data() + i));
+  }
+  index.contents = StateDict(nodes, std::move(storages));
+  return index;
+}
+
+// The folder inside the archive, as torch names it: the file's name without its last suffix.
+std::string root_folder(std::string_view file_name) {
+  const std::size_t dot = file_name.rfind('.');
+  const std::string root(file_name.substr(0, dot == 0 ? std::string_view::npos : dot));
+  const bool plain = !root.empty() && root.find('/') == std::string::npos &&
+                     std::all_of(root.begin(), root.end(), [](char c) { return c > 0x1F && c < 0x7F; });
+  return plain ? root : "archive";
+}
+
+struct Members {
+  ZipLayout zip{kAlignment};
+  std::vector<std::string> texts;  // by member; empty for those of storages
+};
+
+Members plan_members(const std::string& root, std::string pickle, std::span<const StorageRecord> records) {
+  Members members;
+  const auto add = [&](const std::string& name, std::string text, std::uint64_t nbytes) {
+    members.zip.add(root + "/" + name, nbytes);
+    members.texts.push_back(std::move(text));
+  };
+  const std::uint64_t pickle_nbytes = pickle.size();
+  add("data.pkl", std::move(pickle), pickle_nbytes);
+  add(".format_version", "1", 1);
+  add(".storage_alignment", "64", 2);
+  add("byteorder", "little", 6);
+  for (const StorageRecord& record : records) {
+    if (!record.key.empty()) add("data/" + record.key, "", record.nbytes);
+  }
+  add("version", "3\n", 2);
+  return members;
+}
+
+// What seal() needs again: the members, and which of them are storages.
+struct TorchZipLayout {
+  Members members;
+  std::vector<std::int64_t> piece_of_member;  // -1: a text
+};
+
+// The parts of storages that the tensors use, in the order in which the values mention them.
+std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const std::string> tags, const SaveOptions& options) {
+  const NodeTable& nodes = state.nodes();
+  const auto storages = state.storages();
+  std::vector<StorageRecord> records(storages.size());
+  std::vector<std::uint64_t> ends(storages.size());
+  std::vector<bool> seen(storages.size());
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    records[i].location = tags[i];
+    records[i].begin = options.compact ? std::numeric_limits<std::uint64_t>::max() : 0;
+  }
+  const auto mention = [&](std::uint32_t number, Dtype dtype, const std::string& who) {
+    // A class for the storage: of its dtype; for those that have none, bytes.
+    const Dtype of_class = info(dtype).storage_class.empty() ? Dtype::bits8 : dtype;
+    if (seen[number] && records[number].dtype != of_class) {
+      throw UnsupportedError(who + " is " + std::string(name(dtype)) + " and shares its storage with tensors of " +
+                             std::string(name(records[number].dtype)) + "; torch files cannot hold that. Clone one of them");
+    }
+    seen[number] = true;
+    records[number].dtype = of_class;
+  };
+  // Objects hold tensors too, which tensors() need not name: every row of the table that can be reached counts.
+  for (NodeId node = 0; node < nodes.size(); ++node) {
+    const ValueKind kind = nodes.kind(node);
+    if (kind == ValueKind::storage) {
+      const std::uint32_t number = nodes.storage_number(node);
+      mention(number, nodes.as_dtype(node), "a storage");
+      records[number].begin = 0;
+      ends[number] = storages[number].nbytes();
+      continue;
+    }
+    if (kind != ValueKind::tensor || nodes.row(node).storage == TensorRow::kNoStorage) continue;
+    const TensorRow& row = nodes.row(node);
+    if (tags[row.storage] == "meta") continue;
+    mention(row.storage, row.dtype, "a tensor of shape " + Dims(nodes.shape(node)).str());
+    std::uint64_t begin = 0, end = storages[row.storage].nbytes();
+    if (options.compact) {
+      const std::uint64_t bits = info(row.dtype).bits;
+      std::uint64_t last = static_cast<std::uint64_t>(row.storage_offset);
+      bool is_empty = false;
+      for (std::size_t d = 0; d < row.ndim; ++d) {
+        if (nodes.shape(node)[d] == 0) is_empty = true;
+        else last += static_cast<std::uint64_t>((nodes.shape(node)[d] - 1) * nodes.stride(node)[d]);
+      }
+      if (is_empty) continue;
+      begin = static_cast<std::uint64_t>(row.storage_offset) * bits / 8;
+      end = std::min(end, ((last + 1) * bits + 7) / 8);
+    }
+    records[row.storage].begin = std::min(records[row.storage].begin, begin);
+    ends[row.storage] = std::max(ends[row.storage], end);
+  }
+  std::uint64_t next_key = 0;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    StorageRecord& record = records[i];
+    if (!seen[i]) continue;
+    if (ends[i] < record.begin) record.begin = 0, ends[i] = 0;  // only empty tensors
+    const std::uint64_t whole = itemsize(record.dtype);
+    record.nbytes = (ends[i] - record.begin) / whole * whole;
+    record.key = std::to_string(next_key++);
+  }
+  return records;
+}
+
+Layout lay_out(const StateDict& state, std::span<const std::string> tags, std::string_view file_name, const SaveOptions& options) {
+  const std::vector<StorageRecord> records = plan_records(state, tags, options);
+  Layout layout;
+  layout.index.format = "torch_zip";
+  layout.index.contents = state;
+  auto planned = std::make_shared<TorchZipLayout>();
+  planned->members = plan_members(root_folder(file_name), write_pickle(state, records, options.allow_objects), records);
+  const ZipLayout& zip = planned->members.zip;
+  planned->piece_of_member.assign(zip.size(), -1);
+  std::size_t member = 4;  // after the four texts
+  for (std::uint32_t i = 0; i < records.size(); ++i) {
+    if (records[i].key.empty()) continue;
+    if (records[i].nbytes) {
+      planned->piece_of_member[member] = static_cast<std::int64_t>(layout.index.pieces.size());
+      layout.index.pieces.push_back({i, records[i].begin, records[i].nbytes, 1, 0, {0, zip.data_offset(member), records[i].nbytes},
+                                     Encoding::as_is, std::nullopt});
+    }
+    ++member;
+  }
+  layout.nbytes = zip.directory_offset();
+  layout.of_format = std::move(planned);
+  return layout;
+}
+
+// Everything but the storages' bytes. It stands between them, and the descriptors want their CRCs.
+std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> crc_of_piece, Crc32Function crc32_of) {
+  const auto& planned = *static_cast<const TorchZipLayout*>(layout.of_format.get());
+  const ZipLayout& zip = planned.members.zip;
+  std::vector<Literal> literals;
+  std::vector<std::uint32_t> crcs(zip.size());
+  Literal literal{0, ""};
+  for (std::size_t i = 0; i < zip.size(); ++i) {
+    literal.bytes += zip.header(i);
+    const std::string& text = planned.members.texts[i];
+    const std::int64_t piece = planned.piece_of_member[i];
+    if (piece >= 0) {
+      crcs[i] = crc_of_piece[static_cast<std::size_t>(piece)];
+      literals.push_back(std::move(literal));
+      literal = {zip.data_end(i), ""};
+    } else {
+      crcs[i] = crc32_of(std::as_bytes(std::span(text)));
+      literal.bytes += text;
+    }
+    literal.bytes += zip.descriptor(i, crcs[i]);
+  }
+  literal.bytes += zip.directory(crcs);
+  literals.push_back(std::move(literal));
+  return literals;
+}
+
+}  // namespace
+
+const Format kTorchZip{"torch_zip", recognizes, read, lay_out, seal};
+
+}  // namespace transload

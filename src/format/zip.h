@@ -1,0 +1,77 @@
+// The zip container as PyTorch writes and reads it: members stored, zip64, data aligned to 64 bytes.
+// Facts: pytorch caffe2/serialize/inline_container.cc and PKWARE's APPNOTE; docs/formats/torch_zip.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "io/file.h"
+
+namespace transload {
+
+struct ZipMember {
+  std::string_view name;  // with its folder; a view into the archive's directory
+  std::uint64_t header_offset, stored_nbytes, nbytes;
+  std::uint64_t data_offset = 0;  // known after find_data()
+  std::uint32_t crc32;
+  bool deflated;
+};
+
+// The central directory of a file, checked: sizes and offsets inside the file, no member twice.
+class ZipArchive {
+ public:
+  explicit ZipArchive(const File& file);
+
+  const File& file() const { return file_; }
+  std::string_view root() const { return root_; }         // the folder that all members lie in
+  ZipMember* find(std::string_view name);                 // without the folder; null if there is none
+  std::vector<ZipMember>& members() { return members_; }  // in the order of the directory
+  // Reads the local headers of these members, in file order, for where their data begins.
+  void find_data(std::vector<ZipMember*> members);
+  std::string read(ZipMember& member, std::uint64_t max_nbytes);  // all its bytes, inflated if need be
+
+ private:
+  [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
+
+  File file_;
+  std::string directory_;
+  std::string root_;
+  std::vector<ZipMember> members_;
+  std::unordered_map<std::string_view, std::size_t> by_name_;
+};
+
+// Lays members out one after the other, and writes their headers. Offsets are fixed before any CRC is known.
+class ZipLayout {
+ public:
+  explicit ZipLayout(std::uint64_t alignment) : alignment_(alignment) {}
+
+  // The next member: returns its number. Its data begins at data_offset(number).
+  std::size_t add(std::string name, std::uint64_t nbytes);
+  std::uint64_t data_offset(std::size_t member) const { return members_[member].data_offset; }
+  std::size_t size() const { return members_.size(); }
+
+  // What stands before a member's data: its local header, with padding.
+  std::string header(std::size_t member) const;
+  // What stands behind it: the data descriptor.
+  std::string descriptor(std::size_t member, std::uint32_t crc32) const;
+  std::uint64_t header_offset(std::size_t member) const { return members_[member].header_offset; }
+  std::uint64_t data_end(std::size_t member) const { return members_[member].data_offset + members_[member].nbytes; }
+  // The central directory and the end records, from directory_offset() on.
+  std::string directory(const std::vector<std::uint32_t>& crc32) const;
+  std::uint64_t directory_offset() const { return next_; }
+
+ private:
+  struct Member {
+    std::string name;
+    std::uint64_t nbytes, header_offset, data_offset;
+  };
+  std::string local_zip64(const Member& member) const;
+
+  std::uint64_t alignment_, next_ = 0;
+  std::vector<Member> members_;
+};
+
+}  // namespace transload

@@ -1,0 +1,256 @@
+// plan_load: where each storage goes and why, the memory to allocate for it, and the copies. Pure.
+#include <algorithm>
+#include <map>
+
+#include "plan/select.h"
+#include "plan/transfers.h"
+#include "types/checked.h"
+#include "types/node_table.h"
+
+namespace transload {
+namespace {
+
+// Storages smaller than kSmall lie side by side in slabs of at most kSlab: a thousand of them are one allocation. Larger
+// ones have an allocation of their own, which goes when they do.
+constexpr std::uint64_t kSmall = 256 << 10, kSlab = 4 << 20;
+
+// Start of a storage in a slab: a cache line; a GPU's widest loads. backend.h, alignment().
+std::uint64_t alignment(Device device) { return device.kind == DeviceKind::cuda ? 256 : 64; }
+
+struct Decision {
+  Device device;
+  std::uint32_t rule;
+};
+
+class Planner {
+ public:
+  Planner(const Index& index, const LoadOptions& options, const std::vector<MemoryUse>& memory)
+      : index_(index), options_(options), memory_(memory) {
+    plan_.slot_nbytes = slot_nbytes(options.engine.staging_nbytes);
+    for (const auto& rule : options.map_location.rules()) plan_.rules.push_back(rule.str());
+    plan_.rules.push_back("where it was saved");
+    for (const MemoryUse& use : memory) left_[use.device] = use.free;
+  }
+
+  Plan run() {
+    const std::vector<std::uint32_t> pieces = pieces_by_storage(index_);
+    find_used();
+    name_storages();
+    std::vector<std::uint32_t> order;  // in the order of the file
+    for (std::uint32_t s = 0; s < index_.storages.size(); ++s) {
+      if (used_[s]) order.push_back(s);
+    }
+    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return place(pieces, a) < place(pieces, b); });
+    plan_.placements.resize(index_.storages.size());
+    for (const std::uint32_t s : order) place_storage(s, pieces[s]);
+    for (auto& [device, need] : needs_) plan_.devices.push_back(need);
+    check_memory();
+    finish(plan_, index_, options_.engine);
+    return std::move(plan_);
+  }
+
+ private:
+  std::pair<std::uint64_t, std::uint32_t> place(const std::vector<std::uint32_t>& pieces, std::uint32_t s) const {
+    return {pieces[s] == kNoPiece ? 0 : index_.pieces[pieces[s]].extent.offset, s};
+  }
+
+  // Which storages any tensor that is to be loaded uses, and what dtype all of them have.
+  void find_used() {
+    const NodeTable& nodes = index_.contents.nodes();
+    used_.resize(index_.storages.size());
+    dtypes_.resize(index_.storages.size());
+    for (NodeId node = 0; node < nodes.size(); ++node) {
+      const ValueKind kind = nodes.kind(node);
+      if (kind != ValueKind::tensor && kind != ValueKind::storage) continue;
+      const std::uint32_t s = nodes.storage_number(node);
+      if (s == TensorRow::kNoStorage) continue;
+      const Dtype dtype = kind == ValueKind::tensor ? nodes.row(node).dtype : nodes.as_dtype(node);
+      if (used_[s] && dtypes_[s] != dtype) dtypes_[s] = Dtype::bits8;  // several: not to be cast
+      if (!used_[s]) dtypes_[s] = dtype;
+      used_[s] = true;
+    }
+  }
+
+  // Only rules over keys and functions need names.
+  void name_storages() {
+    const auto& rules = options_.map_location.rules();
+    const bool needed = std::any_of(rules.begin(), rules.end(), [](const MapLocation::Rule& rule) {
+      return rule.of == MapLocation::Rule::Of::key || rule.of == MapLocation::Rule::Of::function;
+    });
+    if (!needed) return;
+    keys_.resize(index_.storages.size());
+    for (const NamedTensor& tensor : index_.contents.tensors()) {
+      const std::uint32_t s = tensor.value.storage_number();
+      if (s != TensorRow::kNoStorage) keys_[s].push_back(tensor.name);
+    }
+  }
+
+  std::uint64_t nbytes_there(std::uint32_t s) const {
+    const std::uint64_t stored = index_.storages[s].nbytes;
+    return casts(s) ? stored / itemsize(dtypes_[s]) * itemsize(*options_.dtype) : stored;
+  }
+
+  bool casts(std::uint32_t s) const {
+    return options_.dtype && info(dtypes_[s]).kind == DtypeKind::floating && dtypes_[s] != *options_.dtype &&
+           can_cast(dtypes_[s], *options_.dtype);
+  }
+
+  // The first of the rules over keys that fits each tensor's name: they must agree.
+  std::optional<Decision> by_key(std::uint32_t s) const {
+    const auto& rules = options_.map_location.rules();
+    std::optional<Decision> decided;
+    const std::string* decided_by = nullptr;
+    for (const std::string& key : keys_[s]) {
+      for (std::uint32_t r = 0; r < rules.size(); ++r) {
+        if (rules[r].of != MapLocation::Rule::Of::key || !fits(rules[r].pattern, key)) continue;
+        if (decided && decided->device != rules[r].device) {
+          throw PlacementError(index_.files.front().path.string() + ": \"" + *decided_by + "\" and \"" + key +
+                               "\" share storage \"" + index_.storages[s].key + "\", but the rules send it to " +
+                               decided->device.str() + " and to " + rules[r].device.str());
+        }
+        if (!decided) decided = Decision{rules[r].device, r}, decided_by = &key;
+        break;
+      }
+    }
+    return decided;
+  }
+
+  Device automatic(std::uint32_t s) {
+    const std::uint64_t wanted = nbytes_there(s) + alignment(cuda()) + 512;
+    const MemoryUse* best = nullptr;
+    for (const MemoryUse& use : memory_) {
+      if (use.device.kind != DeviceKind::cuda || left_[use.device] < wanted) continue;
+      // The device that was filled last goes on being filled: layers stay together.
+      if (use.device == last_automatic_) return use.device;
+      if (!best || left_[use.device] > left_[best->device]) best = &use;
+    }
+    return last_automatic_ = best ? best->device : kCpu;
+  }
+
+  Decision decide(std::uint32_t s) {
+    const std::string& tag = index_.locations[index_.storages[s].location];
+    const auto& rules = options_.map_location.rules();
+    const std::optional<Decision> of_key = keys_.empty() ? std::nullopt : by_key(s);
+    for (std::uint32_t r = 0; r < rules.size(); ++r) {
+      switch (rules[r].of) {
+        case MapLocation::Rule::Of::everything: return {rules[r].device, r};
+        case MapLocation::Rule::Of::tag:
+          if (rules[r].pattern == tag) return {rules[r].device, r};
+          break;
+        case MapLocation::Rule::Of::key:
+          if (of_key && of_key->rule == r) return *of_key;
+          break;
+        case MapLocation::Rule::Of::function: {
+          const std::string_view key = keys_[s].empty() ? std::string_view() : std::string_view(keys_[s].front());
+          if (const auto device = rules[r].function({tag, index_.storages[s].nbytes, key})) return {*device, r};
+          break;
+        }
+        case MapLocation::Rule::Of::automatic: return {automatic(s), r};
+      }
+    }
+    const auto saved = Device::parse(tag);
+    const auto last = static_cast<std::uint32_t>(rules.size());
+    if (!saved || !left_.contains(*saved)) {
+      std::string here;
+      for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
+      throw PlacementError(index_.files.front().path.string() + ": storage \"" + index_.storages[s].key + "\" was saved on \"" + tag +
+                           "\", which is not here (" + here + "); pass map_location \"cpu\", or \"" + tag + "=cpu\"");
+    }
+    return {*saved, last};
+  }
+
+  void place_storage(std::uint32_t s, std::uint32_t piece) {
+    const Decision decision = decide(s);
+    if (!left_.contains(decision.device)) {
+      std::string here;
+      for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
+      throw PlacementError("rule \"" + plan_.rules[decision.rule] + "\" sends storage \"" + index_.storages[s].key + "\" to " +
+                           decision.device.str() + ", which is not here; the devices here are " + here);
+    }
+    const std::uint64_t nbytes = nbytes_there(s);
+    Placement& placement = plan_.placements[s];
+    placement.rule = decision.rule;
+    placement.nbytes = nbytes;
+    DeviceNeed& need = needs_.try_emplace(decision.device, DeviceNeed{decision.device, 0, 0, 0, left_[decision.device]}).first->second;
+    if (decision.device.kind == DeviceKind::meta) return;
+    need.storage_nbytes += nbytes;
+    place_bytes(placement, decision.device, nbytes);
+    left_[decision.device] -= std::min(left_[decision.device], nbytes);
+    if (piece == kNoPiece) return;
+    std::uint32_t steps = Transfer::kAsIs;
+    const StoredStorage& stored = index_.storages[s];
+    if (casts(s) || stored.swap_nbytes > 1) {
+      steps = static_cast<std::uint32_t>(plan_.steps.size());
+      Steps step;
+      step.swap_nbytes = stored.swap_nbytes;
+      // Swapping alone works on any element that is a whole number of units.
+      step.from = casts(s) ? dtypes_[s] : stored.swap_nbytes == 8 ? Dtype::int64 : stored.swap_nbytes == 4 ? Dtype::int32 : stored.swap_nbytes == 2 ? Dtype::int16 : Dtype::uint8;
+      step.to = casts(s) ? *options_.dtype : step.from;
+      plan_.steps.push_back(step);
+    }
+    add_in_order(plan_, {piece, placement.target, 0, stored.nbytes, placement.offset, 0, steps, s});
+  }
+
+  // A small storage goes into the device's open slab, if it fits; a large one has a target of its own.
+  void place_bytes(Placement& placement, Device device, std::uint64_t nbytes) {
+    const std::uint64_t step = alignment(device);
+    if (nbytes < kSmall) {
+      const auto [slab, is_new] = slabs_.try_emplace(device, Placement::kNowhere);
+      if (slab->second != Placement::kNowhere) {
+        Target& target = plan_.targets[slab->second];
+        const std::uint64_t offset = round_up(std::max<std::uint64_t>(target.nbytes, 1), step);
+        if (offset + nbytes <= kSlab) {
+          placement.target = slab->second;
+          placement.offset = offset;
+          target.nbytes = offset + std::max<std::uint64_t>(nbytes, 1);
+          return;
+        }
+      }
+      slab->second = static_cast<std::uint32_t>(plan_.targets.size());
+    }
+    placement.target = static_cast<std::uint32_t>(plan_.targets.size());
+    plan_.targets.push_back({device, std::max<std::uint64_t>(nbytes, 1), std::nullopt});
+  }
+
+  void check_memory() {
+    for (DeviceNeed& need : plan_.devices) {
+      const auto memory = std::find_if(memory_.begin(), memory_.end(), [&](const MemoryUse& use) { return use.device == need.device; });
+      for (const Target& target : plan_.targets) {
+        if (target.device == need.device) need.allocated += rounded(target.nbytes, *memory);
+      }
+      if (need.device.kind == DeviceKind::meta) continue;
+      // What the pool holds and nobody uses can be had again.
+      const std::uint64_t available = memory->free + (memory->reserved - std::min(memory->reserved, memory->allocated));
+      if (need.allocated <= available) continue;
+      std::string fits_on;
+      for (const MemoryUse& use : memory_) {
+        if (use.device.kind != DeviceKind::meta && use.device != need.device && use.free >= need.allocated) {
+          fits_on += (fits_on.empty() ? "" : ", ") + use.device.str();
+        }
+      }
+      throw DeviceError(need.device.str() + ": the plan needs " + human_bytes(need.allocated) + " (" + std::to_string(need.allocated) +
+                        " bytes), " + human_bytes(available) + " are free; " +
+                        (fits_on.empty() ? "map some keys elsewhere, or pass map_location \"auto\"" : "it would fit on " + fits_on));
+    }
+  }
+
+  const Index& index_;
+  const LoadOptions& options_;
+  const std::vector<MemoryUse>& memory_;
+  Plan plan_;
+  std::vector<bool> used_;
+  std::vector<Dtype> dtypes_;
+  std::vector<std::vector<std::string>> keys_;  // by storage
+  std::map<Device, std::uint64_t> left_;
+  std::map<Device, std::uint32_t> slabs_;  // the open one, in Plan::targets
+  std::map<Device, DeviceNeed> needs_;
+  Device last_automatic_ = kMeta;
+};
+
+}  // namespace
+
+Plan plan_load(const Index& index, const LoadOptions& options, const std::vector<MemoryUse>& memory) {
+  return Planner(index, options, memory).run();
+}
+
+}  // namespace transload

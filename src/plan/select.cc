@@ -1,0 +1,111 @@
+#include "plan/select.h"
+
+#include <algorithm>
+
+#include "types/node_table.h"
+
+namespace transload {
+namespace {
+
+// What the first * of a pattern stands for in a text that fits it; empty without a *.
+std::string_view star_of(std::string_view pattern, std::string_view text) {
+  const std::size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return {};
+  const std::string_view rest = pattern.substr(star + 1);
+  for (std::size_t end = text.size() + 1; end-- > star;) {
+    if (fits(rest, text.substr(end))) return text.substr(star, end - star);
+  }
+  return {};
+}
+
+struct Selector {
+  const Selection& selection;
+  const NodeTable& from;
+  NodeTable& to;
+  std::vector<std::uint32_t> numbers;
+
+  static bool is_dict(ValueKind kind) { return kind == ValueKind::dict || kind == ValueKind::ordered_dict; }
+
+  std::string key_text(NodeId key, const StateDict& state) const {
+    return from.kind(key) == ValueKind::text ? std::string(from.as_text(key)) : str(Value(state, key), 100);
+  }
+
+  NodeId dict(NodeId node, const std::string& path, const StateDict& state, int depth) {
+    constexpr int kMaxDepth = 100;  // deeper dicts are taken whole
+    const NodeId made = to.container(from.kind(node));
+    for (std::size_t i = 0; i < from.entries(node).size(); i += 2) {
+      const NodeId key = from.entries(node)[i], value = from.entries(node)[i + 1];
+      const std::string name = path + key_text(key, state);
+      const ValueKind kind = from.kind(value);
+      if (is_dict(kind) && depth < kMaxDepth) {
+        to.set(made, to.copy(from, key, numbers), dict(value, name + "/", state, depth + 1));
+      } else if (kind == ValueKind::tensor) {
+        const auto chosen = selected_name(selection, name);
+        if (!chosen) continue;
+        if (!chosen->starts_with(path)) {
+          throw MismatchError("\"" + name + "\" cannot be renamed to \"" + *chosen + "\": it would leave \"" + path + "\"");
+        }
+        const NodeId new_key = *chosen == name ? to.copy(from, key, numbers) : to.text(chosen->substr(path.size()));
+        if (to.find(made, new_key) != kNoNode) {
+          throw MismatchError("two tensors would be called \"" + *chosen + "\"; one of them is \"" + name + "\" in the file");
+        }
+        to.set(made, new_key, to.copy(from, value, numbers));
+      } else {
+        to.set(made, to.copy(from, key, numbers), to.copy(from, value, numbers));
+      }
+    }
+    if (const NodeId attributes = from.attributes(node); attributes != kNoNode) {
+      to.set_attributes(made, to.copy(from, attributes, numbers));
+    }
+    return made;
+  }
+};
+
+}  // namespace
+
+bool fits(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, star_text = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      star_text = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p, ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++star_text;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+std::optional<std::string> selected_name(const Selection& select, std::string_view name) {
+  const auto fits_name = [&](const std::string& pattern) { return fits(pattern, name); };
+  if (!select.keep.empty() && std::none_of(select.keep.begin(), select.keep.end(), fits_name)) return std::nullopt;
+  if (std::any_of(select.drop.begin(), select.drop.end(), fits_name)) return std::nullopt;
+  for (const auto& [pattern, replacement] : select.rename) {
+    if (!fits(pattern, name)) continue;
+    std::string renamed = replacement;
+    if (const std::size_t star = renamed.find('*'); star != std::string::npos) {
+      renamed.replace(star, 1, star_of(pattern, name));
+    }
+    return renamed;
+  }
+  return std::string(name);
+}
+
+StateDict select(const StateDict& contents, const Selection& selection) {
+  if (selection.keep.empty() && selection.drop.empty() && selection.rename.empty()) return contents;
+  if (!contents.root().is_dict()) return contents;
+  const auto nodes = std::make_shared<NodeTable>();
+  const auto storages = contents.storages();
+  Selector selector{selection, contents.nodes(), *nodes, {}};
+  for (std::uint32_t i = 0; i < storages.size(); ++i) selector.numbers.push_back(i);
+  nodes->root = selector.dict(contents.nodes().root, "", contents, 0);
+  return StateDict(nodes, {storages.begin(), storages.end()});
+}
+
+}  // namespace transload

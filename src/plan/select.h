@@ -1,0 +1,21 @@
+// Which tensors are meant, and by what name.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "transload/transload.h"
+
+namespace transload {
+
+// Whether `text` fits a pattern where * stands for any text and ? for one character.
+bool fits(std::string_view pattern, std::string_view text);
+
+// The name a tensor gets, or nothing if it is not selected.
+std::optional<std::string> selected_name(const Selection& select, std::string_view name);
+
+// The contents without the tensors that are not selected, the others under their new names. Numbers of storages stay.
+StateDict select(const StateDict& contents, const Selection& selection);
+
+}  // namespace transload

@@ -1,0 +1,332 @@
+#include "transfer/engine.h"
+
+#include <sys/uio.h>
+
+#include <map>
+
+#include "device/backend.h"
+#include "io/file.h"
+#include "transfer/steps.h"
+#include "transfer/workers.h"
+#include "types/box.h"
+
+namespace transload {
+namespace {
+
+// Small transfers whose bytes lie this close in the file are fetched by one read; what lies between is read over.
+constexpr std::uint64_t kGap = 4 << 10;
+constexpr std::size_t kMaxGroup = 256;
+
+// A part of the staging memory. Between a copy's start and its mark the bytes belong to the device.
+struct Slot {
+  std::span<std::byte> bytes;
+  CopyStream* stream = nullptr;  // that last copied from it
+  std::uint64_t mark = 0;
+  std::vector<std::uint32_t> transfers;  // that are under way from it
+};
+
+class Loader {
+ public:
+  Loader(const Plan& plan, const Index& index, std::span<const Storage> targets, const Engine& engine,
+         std::span<const std::pair<Device, std::uintptr_t>> streams, std::vector<Reached>& reached)
+      : plan_(plan), index_(index), targets_(targets), engine_(engine), reached_(reached) {
+    threads_ = thread_count(engine.threads);
+    for (const DeviceNeed& need : plan.devices) {
+      if (need.device.kind == DeviceKind::cpu || need.device.kind == DeviceKind::meta) continue;
+      std::uintptr_t after = 0;
+      for (const auto& [device, stream] : streams) {
+        if (device == need.device) after = stream;
+      }
+      streams_.emplace(need.device, backend_for(need.device).open_stream(need.device, after));
+    }
+    make_slots();
+  }
+
+  void run() {
+    std::exception_ptr error;
+    try {
+      run_workers(threads_, engine_.progress, plan_.transfer_nbytes, done_nbytes_, stop_, [this](int number) { work(number); });
+    } catch (...) {
+      error = std::current_exception();
+    }
+    for (Slot& slot : slots_) {
+      try {
+        settle(slot);
+      } catch (...) {
+        if (!error) error = std::current_exception();
+      }
+    }
+    if (error) std::rethrow_exception(error);
+  }
+
+ private:
+  struct Group {
+    std::uint32_t begin = 0, end = 0;  // of plan_.transfers
+  };
+
+  const Transfer& transfer(std::uint32_t t) const { return plan_.transfers[t]; }
+  std::uint64_t file_offset(const Transfer& t) const { return index_.pieces[t.piece].extent.offset + t.piece_offset; }
+  std::uint32_t file_of(const Transfer& t) const { return index_.pieces[t.piece].extent.file; }
+  Device device_of(const Transfer& t) const { return plan_.targets[t.target].device; }
+  bool as_is(const Transfer& t) const { return t.steps == Transfer::kAsIs; }
+
+  // Staging: slots that devices copy from, and for each thread one where bytes wait to be converted.
+  void make_slots() {
+    bool converts = false;
+    for (const Transfer& t : plan_.transfers) converts = converts || !as_is(t);
+    const std::uint64_t in_all = std::max<std::uint64_t>(plan_.staging_nbytes / plan_.slot_nbytes, 2);
+    if (converts) {
+      threads_ = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(threads_), in_all / 2));
+      raw_ = backend_for(kCpu).allocate_staging(kCpu, static_cast<std::uint64_t>(threads_) * plan_.slot_nbytes);
+    }
+    if (streams_.empty()) return;
+    const std::uint64_t count = std::max<std::uint64_t>(in_all - (converts ? static_cast<std::uint64_t>(threads_) : 0), 1);
+    const Device device = streams_.begin()->first;
+    staging_ = backend_for(device).allocate_staging(device, count * plan_.slot_nbytes);
+    slots_.resize(count);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      slots_[i].bytes = {staging_.data() + i * plan_.slot_nbytes, plan_.slot_nbytes};
+      free_.push_back(&slots_[i]);
+    }
+  }
+
+  // Transfers that one read fetches: those that follow each other in a file, to one kind of place.
+  Group next_group() {
+    const std::lock_guard lock(mutex_);
+    const auto count = static_cast<std::uint32_t>(plan_.transfers.size());
+    if (next_ == count) return {};
+    Group group{next_, next_ + 1};
+    const Transfer& first = transfer(next_);
+    std::uint64_t end = file_offset(first) + first.nbytes;
+    while (as_is(first) && group.end < count && group.end - group.begin < kMaxGroup) {
+      const Transfer& t = transfer(group.end);
+      const std::uint64_t offset = file_offset(t);
+      if (!as_is(t) || file_of(t) != file_of(first) || device_of(t) != device_of(first) || offset < end || offset - end > kGap ||
+          offset + t.nbytes - file_offset(first) > plan_.slot_nbytes) {
+        break;
+      }
+      end = offset + t.nbytes;
+      ++group.end;
+    }
+    next_ = group.end;
+    return group;
+  }
+
+  void work(int number) {
+    while (!stop_) {
+      const Group group = next_group();
+      if (group.begin == group.end) return;
+      for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::begun;
+      try {
+        const Transfer& first = transfer(group.begin);
+        const bool on_host = device_of(first).kind == DeviceKind::cpu;
+        if (!as_is(first)) {
+          convert_one(group.begin, raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes);
+        } else if (on_host) {
+          read_to_host(group);
+        } else {
+          read_to_device(group);
+        }
+      } catch (Error& error) {
+        add_key(error, transfer(group.begin));
+        throw;
+      }
+      for (std::uint32_t t = group.begin; t < group.end; ++t) done_nbytes_ += transfer(t).nbytes;
+    }
+  }
+
+  // Who is told of a failure wants to know which tensor it was.
+  void add_key(Error& error, const Transfer& t) const {
+    const std::string device = device_of(t).str();
+    if (!plan_.keys.empty()) return error.add("for \"" + plan_.keys[t.fills] + "\" on " + device);
+    for (const NamedTensor& tensor : index_.contents.tensors()) {
+      if (tensor.value.storage_number() == t.fills) {
+        return error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + ", to " + device + ")");
+      }
+    }
+  }
+
+  void read_to_host(Group group) {
+    std::byte gap[kGap];
+    std::vector<iovec> parts;
+    std::uint64_t at = file_offset(transfer(group.begin));
+    for (std::uint32_t t = group.begin; t < group.end; ++t) {
+      const Transfer& one = transfer(t);
+      if (const std::uint64_t between = file_offset(one) - at) parts.push_back({gap, between});
+      parts.push_back({targets_[one.target].data() + one.target_offset, one.nbytes});
+      at = file_offset(one) + one.nbytes;
+    }
+    read_parts(index_.files[file_of(transfer(group.begin))], file_offset(transfer(group.begin)), parts);
+    for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::done;
+  }
+
+  void read_to_device(Group group) {
+    Slot& slot = take_slot();
+    try {
+      const Transfer &first = transfer(group.begin), &last = transfer(group.end - 1);
+      const std::uint64_t begin = file_offset(first), nbytes = file_offset(last) + last.nbytes - begin;
+      read_at(index_.files[file_of(first)], begin, slot.bytes.first(nbytes));
+      slot.stream = streams_.at(device_of(first)).get();
+      for (std::uint32_t t = group.begin; t < group.end;) {
+        // What lies together on both sides is one copy.
+        const Transfer& one = transfer(t);
+        std::uint64_t together = one.nbytes;
+        std::uint32_t next = t + 1;
+        while (next < group.end && transfer(next).target == one.target &&
+               file_offset(transfer(next)) == file_offset(one) + together &&
+               transfer(next).target_offset == one.target_offset + together) {
+          together += transfer(next++).nbytes;
+        }
+        slot.stream->to_device(targets_[one.target].data() + one.target_offset, slot.bytes.subspan(file_offset(one) - begin, together));
+        for (; t < next; ++t) slot.transfers.push_back(t);
+      }
+      slot.mark = slot.stream->mark();
+    } catch (...) {
+      give_back(slot);
+      throw;
+    }
+    give_back(slot);
+  }
+
+  // Bytes that are swapped, cast or rearranged: read, then converted into place, or into a slot and from there.
+  void convert_one(std::uint32_t number, std::byte* raw) {
+    const Transfer& t = transfer(number);
+    const Steps& steps = plan_.steps[t.steps];
+    read_at(index_.files[file_of(t)], file_offset(t), {raw, t.nbytes});
+    const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
+    std::byte* const base = targets_[t.target].data();
+    const bool on_host = device_of(t).kind == DeviceKind::cpu;
+    if (!steps.box) {
+      const std::uint64_t count = t.nbytes / from_size;
+      if (on_host) {
+        convert(steps, raw, 1, base + t.target_offset, 1, count);
+        reached_[number] = Reached::done;
+        return;
+      }
+      through_slot(number, [&](Slot& slot) {
+        convert(steps, raw, 1, slot.bytes.data(), 1, count);
+        slot.stream->to_device(base + t.target_offset, slot.bytes.first(count * to_size));
+      });
+      return;
+    }
+    const Box& box = *steps.box;
+    const std::size_t n = box.shape.size();
+    const std::int64_t source_step = n ? box.source_stride[n - 1] : 1, target_step = n ? box.target_stride[n - 1] : 1;
+    const auto element = [&](std::int64_t s) {
+      return raw + (box.source_origin + static_cast<std::uint64_t>(s) * from_size - t.piece_offset);
+    };
+    const auto place = [&](std::int64_t index) {
+      return base + box.target_origin + static_cast<std::uint64_t>(index) * to_size;
+    };
+    if (on_host) {
+      for_each_run(box, t.target_offset, t.numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+        convert(steps, element(from), source_step, place(to), target_step, static_cast<std::uint64_t>(count));
+      });
+      reached_[number] = Reached::done;
+      return;
+    }
+    through_slot(number, [&](Slot& slot) {
+      std::uint64_t staged = 0;
+      for_each_run(box, t.target_offset, t.numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+        const auto elements = static_cast<std::uint64_t>(count);
+        convert(steps, element(from), source_step, slot.bytes.data() + staged, 1, elements);
+        const std::uint64_t runs = target_step == 1 ? 1 : elements, each = elements / runs * to_size;
+        for (std::uint64_t r = 0; r < runs; ++r, staged += each) {
+          slot.stream->to_device(place(to + static_cast<std::int64_t>(r) * target_step), slot.bytes.subspan(staged, each));
+        }
+      });
+    });
+  }
+
+  template <class Fill>
+  void through_slot(std::uint32_t number, const Fill& fill) {
+    Slot& slot = take_slot();
+    try {
+      slot.stream = streams_.at(device_of(transfer(number))).get();
+      slot.transfers.push_back(number);
+      fill(slot);
+      slot.mark = slot.stream->mark();
+    } catch (...) {
+      give_back(slot);
+      throw;
+    }
+    give_back(slot);
+  }
+
+  // The slot that has waited longest for its copies; they are done when this returns.
+  Slot& take_slot() {
+    std::unique_lock lock(mutex_);
+    returned_.wait(lock, [&] { return !free_.empty(); });
+    Slot* slot = free_.front();
+    free_.erase(free_.begin());
+    lock.unlock();
+    try {
+      settle(*slot);
+    } catch (...) {
+      give_back(*slot);
+      throw;
+    }
+    return *slot;
+  }
+
+  void give_back(Slot& slot) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(&slot);
+    returned_.notify_one();
+  }
+
+  void settle(Slot& slot) {
+    CopyStream* const stream = slot.stream;
+    if (!stream) return;
+    slot.stream = nullptr;
+    const std::vector<std::uint32_t> under_way = std::move(slot.transfers);
+    slot.transfers.clear();
+    try {
+      stream->wait(slot.mark ? slot.mark : stream->mark());
+      slot.mark = 0;
+    } catch (Error& error) {
+      slot.mark = 0;
+      if (!under_way.empty()) add_key(error, transfer(under_way.front()));
+      throw;
+    }
+    for (const std::uint32_t t : under_way) reached_[t] = Reached::done;
+  }
+
+  const Plan& plan_;
+  const Index& index_;
+  std::span<const Storage> targets_;
+  const Engine& engine_;
+  std::vector<Reached>& reached_;
+  int threads_ = 1;
+  Storage raw_, staging_;
+  std::vector<Slot> slots_;
+  std::map<Device, std::unique_ptr<CopyStream>> streams_;  // gone, and so waited for, before staging_
+  std::mutex mutex_;
+  std::condition_variable returned_;
+  std::vector<Slot*> free_;
+  std::uint32_t next_ = 0;
+  std::atomic<std::uint64_t> done_nbytes_ = 0;
+  std::atomic<bool> stop_ = false;
+};
+
+}  // namespace
+
+std::vector<Storage> allocate_targets(const Plan& plan) {
+  std::vector<Storage> targets;
+  targets.reserve(plan.targets.size());
+  for (const Target& target : plan.targets) {
+    targets.push_back(target.existing ? *target.existing : allocate(target.device, target.nbytes));
+  }
+  return targets;
+}
+
+void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets, const Engine& engine,
+              std::span<const std::pair<Device, std::uintptr_t>> streams, std::vector<Reached>* reached) {
+  std::vector<Reached> own;
+  std::vector<Reached>& states = reached ? *reached : own;
+  states.assign(plan.transfers.size(), Reached::untouched);
+  if (plan.transfers.empty()) return;
+  Loader(plan, index, targets, engine, streams, states).run();
+}
+
+}  // namespace transload

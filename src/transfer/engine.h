@@ -1,0 +1,22 @@
+// The engine: carries out a plan's transfers. It knows no format and no rule.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "transload/transload.h"
+
+namespace transload {
+
+// Memory for each of the plan's targets, in its order: allocated, or what already lives. A failure frees it all.
+std::vector<Storage> allocate_targets(const Plan& plan);
+
+// How far each transfer came, by number: what a load_into that fails has to tell.
+enum class Reached : std::uint8_t { untouched, begun, done };
+
+// Reads every transfer's bytes to where they are to live: straight into host memory, through staging to a device, reads
+// and device copies at the same time. Returns when all is there. On failure it waits for what is under way, then throws.
+void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets, const Engine& engine,
+              std::span<const std::pair<Device, std::uintptr_t>> streams = {}, std::vector<Reached>* reached = nullptr);
+
+}  // namespace transload
