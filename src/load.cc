@@ -105,7 +105,10 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
 }
 
 StateDict load(const std::filesystem::path& path, const LoadOptions& options) {
-  Index index = open(path, options.open);                    // metadata only
+  return load(open(path, options.open), options);            // metadata only
+}
+
+StateDict load(Index index, const LoadOptions& options) {
   index.contents = select(index.contents, options.select);
   const std::vector<MemoryUse> memory = memory_for(index, options.map_location);
   const Plan plan = plan_load(index, options, memory);       // every decision, before any effect; pure
@@ -117,8 +120,11 @@ StateDict load(const std::filesystem::path& path, const LoadOptions& options) {
 
 FillResult load_into(const StateDict& live, const std::filesystem::path& path, const FillOptions& options) {
   if (options.transactional) return fill_transactionally(live, path, options);
-  const Index index = open(path, options.open);
-  const FillResult result = match(live, index.contents, options, path.string()).result;
+  return load_into(live, open(path, options.open), options);
+}
+
+FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options) {
+  const FillResult result = match(live, index.contents, options, index.files.front().path.string()).result;
   const Plan plan = plan_load_into(live, index, options);
   const std::vector<Storage> targets = allocate_targets(plan);  // what already lives
   std::vector<Reached> reached;

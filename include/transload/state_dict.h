@@ -108,7 +108,8 @@ class StateDict {
   void set_attribute(std::string_view name, const Item& item);  // of an ordered_dict at the root
 
   // Every place that holds a tensor, in the order of the file. One that is in itself is not entered twice.
-  std::vector<NamedTensor> tensors() const;
+  std::vector<NamedTensor> tensors() const&;
+  std::vector<NamedTensor> tensors() const&& = delete;  // its values would outlive the state dict
 
   // The storages that the tensors share, by number. On meta if this is an Index's contents.
   std::span<const Storage> storages() const { return *storages_; }

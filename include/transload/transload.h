@@ -75,6 +75,7 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
 
 // Loads a file: each storage once, straight to where it is to live. A failure leaves nothing behind.
 StateDict load(const std::filesystem::path& path, const LoadOptions& options = {});
+StateDict load(Index index, const LoadOptions& options = {});  // of what open() gave
 
 struct FillOptions {
   Selection select;            // of the file's tensors, before they are matched with the live ones
@@ -99,6 +100,7 @@ struct FillResult {
 // are filled each. A failure while bytes move throws an error that lists which keys are new, which are
 // torn and which untouched.
 FillResult load_into(const StateDict& live, const std::filesystem::path& path, const FillOptions& options = {});
+FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options = {});
 Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions& options);
 
 // The same from tensors in memory, on any devices.

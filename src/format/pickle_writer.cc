@@ -18,10 +18,9 @@ class Writer {
  public:
   Writer(const StateDict& state, std::span<const StorageRecord> records, bool allow_objects)
       : nodes_(state.nodes()), records_(records), allow_objects_(allow_objects),
-        mentions_(nodes_.size()), memo_(nodes_.size(), kNoNode) {}
+        mentions_(nodes_.mentions()), memo_(nodes_.size(), kNoNode) {}
 
   std::string run() {
-    count_mentions();
     out_ = "\x80\x02";
     push_child(nodes_.root);
     while (!steps_.empty()) {
@@ -55,27 +54,6 @@ class Writer {
   void push_text(std::string text) { steps_.push_back({Step::opcodes, kNoNode, 0, std::move(text)}); }
   void push_child(NodeId node) { steps_.push_back({Step::child, node, 0, {}}); }
   void push(Step::What what, NodeId node) { steps_.push_back({what, node, 0, {}}); }
-
-  // Only what is mentioned twice needs a place in the memo.
-  void count_mentions() {
-    std::vector<NodeId> todo{nodes_.root};
-    while (!todo.empty()) {
-      const NodeId node = todo.back();
-      todo.pop_back();
-      if (node == kNoNode || ++mentions_[node] > 1) continue;
-      switch (nodes_.kind(node)) {
-        case ValueKind::list: case ValueKind::tuple: case ValueKind::size: case ValueKind::set:
-        case ValueKind::frozenset: case ValueKind::object:
-          for (const NodeId part : nodes_.items(node)) todo.push_back(part);
-          break;
-        case ValueKind::dict: case ValueKind::ordered_dict:
-          for (const NodeId part : nodes_.entries(node)) todo.push_back(part);
-          break;
-        default: break;
-      }
-      todo.push_back(nodes_.attributes(node));
-    }
-  }
 
   // One more item of a container, or the end of a batch of them.
   void next_item(std::size_t step, std::span<const NodeId> parts, std::size_t width, char end_of_batch) {
@@ -409,7 +387,7 @@ class Writer {
   const NodeTable& nodes_;
   std::span<const StorageRecord> records_;
   bool allow_objects_;
-  std::vector<std::uint32_t> mentions_;
+  std::vector<std::uint32_t> mentions_;  // only what is mentioned twice needs a place in the memo
   std::vector<std::uint32_t> memo_;
   std::unordered_map<std::string, std::uint32_t> repeated_;
   std::uint32_t next_memo_ = 0;

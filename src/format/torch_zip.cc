@@ -162,7 +162,11 @@ std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const 
   }
   const auto mention = [&](std::uint32_t number, Dtype dtype, const std::string& who) {
     // A class for the storage: of its dtype; for those that have none, bytes.
-    const Dtype of_class = info(dtype).storage_class.empty() ? Dtype::bits8 : dtype;
+    Dtype of_class = info(dtype).storage_class.empty() ? Dtype::bits8 : dtype;
+    const auto as_bytes = [](Dtype d) { return d == Dtype::bits8 || d == Dtype::uint8; };
+    if (seen[number] && as_bytes(records[number].dtype) && as_bytes(of_class) && records[number].dtype != of_class) {
+      of_class = records[number].dtype = Dtype::bits8;
+    }
     if (seen[number] && records[number].dtype != of_class) {
       throw UnsupportedError(who + " is " + std::string(name(dtype)) + " and shares its storage with tensors of " +
                              std::string(name(records[number].dtype)) + "; torch files cannot hold that. Clone one of them");
@@ -170,8 +174,9 @@ std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const 
     seen[number] = true;
     records[number].dtype = of_class;
   };
-  // Objects hold tensors too, which tensors() need not name: every row of the table that can be reached counts.
+  const std::vector<std::uint32_t> mentions = nodes.mentions();
   for (NodeId node = 0; node < nodes.size(); ++node) {
+    if (mentions[node] == 0) continue;
     const ValueKind kind = nodes.kind(node);
     if (kind == ValueKind::storage) {
       const std::uint32_t number = nodes.storage_number(node);

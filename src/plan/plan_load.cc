@@ -59,7 +59,9 @@ class Planner {
     const NodeTable& nodes = index_.contents.nodes();
     used_.resize(index_.storages.size());
     dtypes_.resize(index_.storages.size());
+    const std::vector<std::uint32_t> mentions = nodes.mentions();
     for (NodeId node = 0; node < nodes.size(); ++node) {
+      if (mentions[node] == 0) continue;
       const ValueKind kind = nodes.kind(node);
       if (kind != ValueKind::tensor && kind != ValueKind::storage) continue;
       const std::uint32_t s = nodes.storage_number(node);

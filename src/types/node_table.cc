@@ -347,6 +347,28 @@ std::uint32_t NodeTable::storage_number(NodeId node) const {
   return kind(node) == ValueKind::tensor ? row(node).storage : nodes_[node].count;
 }
 
+std::vector<std::uint32_t> NodeTable::mentions() const {
+  std::vector<std::uint32_t> counts(nodes_.size());
+  std::vector<NodeId> todo{root};
+  while (!todo.empty()) {
+    const NodeId node = todo.back();
+    todo.pop_back();
+    if (node == kNoNode || ++counts[node] > 1) continue;
+    switch (kind(node)) {
+      case ValueKind::list: case ValueKind::tuple: case ValueKind::size: case ValueKind::set:
+      case ValueKind::frozenset: case ValueKind::object:
+        for (const NodeId part : items(node)) todo.push_back(part);
+        break;
+      case ValueKind::dict: case ValueKind::ordered_dict:
+        for (const NodeId part : entries(node)) todo.push_back(part);
+        break;
+      default: break;
+    }
+    if (!attributes_.empty()) todo.push_back(attributes(node));
+  }
+  return counts;
+}
+
 NodeId NodeTable::copy(const NodeTable& other, NodeId node, const std::vector<std::uint32_t>& storage_numbers) {
   // First a node for each one that is reached, then their contents: what refers to itself needs no care.
   std::unordered_map<NodeId, NodeId> made;

@@ -94,6 +94,8 @@ class NodeTable {
   std::uint64_t storage_numel(NodeId storage) const { return nodes_[storage].begin; }
 
   std::size_t size() const { return nodes_.size(); }
+  // How often each node is mentioned by those that the root reaches, the root once; 0: not part of the state dict.
+  std::vector<std::uint32_t> mentions() const;
   NodeId root = kNoNode;
 
   // A copy of `node` of another table and of all below it, what is shared stays shared. `storage` maps the numbers.

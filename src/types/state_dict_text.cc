@@ -213,7 +213,7 @@ std::string str(const Value& value, std::size_t max_chars) {
   return out;
 }
 
-std::vector<NamedTensor> StateDict::tensors() const {
+std::vector<NamedTensor> StateDict::tensors() const& {
   struct Step {
     NodeId node;
     std::size_t name_nbytes;  // of the path so far

@@ -1,0 +1,94 @@
+#include "device/cuda.h"
+
+#include "device/cuda_device.h"
+#include "device/cuda_stream.h"
+
+namespace transload {
+namespace {
+
+constexpr std::uint64_t kAlignment = 256;  // as the driver's own allocations have at least
+
+// Keeps a storage's bytes; its address is the storage's identity, also where there are no bytes.
+struct DeviceMemory {
+  std::shared_ptr<CudaDevice> device;
+  CUdeviceptr address = 0;
+
+  explicit DeviceMemory(std::shared_ptr<CudaDevice> on) : device(std::move(on)) {}
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+  ~DeviceMemory() {
+    if (address) device->free(address);
+  }
+};
+
+struct PinnedMemory {
+  std::shared_ptr<CudaDevice> device;
+  void* address = nullptr;
+
+  explicit PinnedMemory(std::shared_ptr<CudaDevice> on) : device(std::move(on)) {}
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  ~PinnedMemory() {
+    if (address) device->free_host(address);
+  }
+};
+
+class CudaBackend final : public Backend {
+ public:
+  DeviceKind kind() const override { return DeviceKind::cuda; }
+
+  int device_count() const override {
+    const CudaDriver* driver = cuda_driver();
+    int count = 0;
+    return driver && driver->cuDeviceGetCount(&count) == CUDA_SUCCESS ? count : 0;
+  }
+
+  MemoryUse memory_use(Device device) const override {
+    if (const auto used = devices_->find(device)) return used->memory_use();
+    return CudaDevice(require_cuda_driver(device), device).memory_use();  // its context goes with it
+  }
+
+  Storage allocate(Device device, std::uint64_t nbytes) override {
+    const auto memory = std::make_shared<DeviceMemory>(devices_->use(device));
+    if (nbytes > 0) memory->address = memory->device->allocate(nbytes);
+    return Storage(device, reinterpret_cast<std::byte*>(memory->address), nbytes, memory);
+  }
+
+  void empty_cache(Device device) override {
+    if (const auto used = devices_->find(device)) used->empty_cache();
+  }
+
+  std::uint64_t alignment() const override { return kAlignment; }
+
+  Storage allocate_staging(Device device, std::uint64_t nbytes) override {
+    const auto memory = std::make_shared<PinnedMemory>(devices_->use(device));
+    if (nbytes > 0) memory->address = memory->device->allocate_host(nbytes);
+    return Storage(kCpu, static_cast<std::byte*>(memory->address), nbytes, memory);
+  }
+
+  std::unique_ptr<CopyStream> open_stream(Device device, std::uintptr_t after) override {
+    return std::make_unique<CudaCopies>(devices_, device, after);
+  }
+
+  CudaDevices& devices() { return *devices_; }
+
+ private:
+  std::shared_ptr<CudaDevices> devices_ = std::make_shared<CudaDevices>();
+};
+
+CudaDevice& used_device(Device device) {
+  // Stays: the backend of the process is never destroyed.
+  return *static_cast<CudaBackend&>(backend_for(DeviceKind::cuda)).devices().use(device);
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend() { return std::make_unique<CudaBackend>(); }
+
+void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads, void** arguments) {
+  used_device(device).launch(ptx.data(), kernel, threads, arguments);
+}
+
+void synchronize_cuda(Device device) { used_device(device).synchronize(); }
+
+}  // namespace transload

@@ -1,0 +1,148 @@
+// The CUDA driver API, as far as we use it: its types, its constants, and one table of its functions, found at run
+// time. Declared here, after the driver API's reference manual and under the driver's own names, so that every
+// build has CUDA devices, with or without a toolkit, and one binary runs everywhere.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "transload/device.h"
+
+namespace transload {
+
+// Of about a hundred codes, those that we tell apart or that the emulated driver answers.
+enum CUresult : int {
+  CUDA_SUCCESS = 0,
+  CUDA_ERROR_INVALID_VALUE = 1,
+  CUDA_ERROR_OUT_OF_MEMORY = 2,
+  CUDA_ERROR_NOT_INITIALIZED = 3,
+  CUDA_ERROR_NO_DEVICE = 100,
+  CUDA_ERROR_INVALID_DEVICE = 101,
+  CUDA_ERROR_INVALID_IMAGE = 200,
+  CUDA_ERROR_INVALID_CONTEXT = 201,
+  CUDA_ERROR_ECC_UNCORRECTABLE = 214,
+  CUDA_ERROR_INVALID_PTX = 218,
+  CUDA_ERROR_INVALID_HANDLE = 400,
+  CUDA_ERROR_NOT_FOUND = 500,
+  CUDA_ERROR_NOT_READY = 600,
+  CUDA_ERROR_ILLEGAL_ADDRESS = 700,
+  CUDA_ERROR_LAUNCH_FAILED = 719,
+  CUDA_ERROR_NOT_SUPPORTED = 801,
+};
+
+using CUdevice = int;
+using CUdeviceptr = std::uint64_t;
+using CUcontext = struct CUctx_st*;
+using CUstream = struct CUstream_st*;  // null is the legacy default stream, which PyTorch works on
+using CUevent = struct CUevent_st*;
+using CUmodule = struct CUmod_st*;
+using CUfunction = struct CUfunc_st*;
+using CUmemoryPool = struct CUmemPoolHandle_st*;
+
+enum CUdevice_attribute : int {
+  CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING = 41,
+  CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED = 115,
+};
+
+enum CUmemPool_attribute : int {
+  CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4,  // this and all below are std::uint64_t
+  CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT = 5,
+  CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH = 6,
+  CU_MEMPOOL_ATTR_USED_MEM_CURRENT = 7,
+  CU_MEMPOOL_ATTR_USED_MEM_HIGH = 8,
+};
+
+enum CUmemAllocationType : int { CU_MEM_ALLOCATION_TYPE_PINNED = 1 };
+enum CUmemAllocationHandleType : int { CU_MEM_HANDLE_TYPE_NONE = 0 };
+enum CUmemLocationType : int { CU_MEM_LOCATION_TYPE_DEVICE = 1 };
+
+struct CUmemLocation {
+  CUmemLocationType type;
+  int id;  // the device's number
+};
+
+struct CUmemPoolProps {
+  CUmemAllocationType allocType;
+  CUmemAllocationHandleType handleTypes;
+  CUmemLocation location;
+  void* win32SecurityAttributes;
+  unsigned char reserved[64];  // newer drivers use the first bytes; 0 means their default
+};
+
+constexpr unsigned CU_STREAM_DEFAULT = 0;  // waits for the legacy default stream, and it for this one
+constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
+constexpr unsigned CU_EVENT_BLOCKING_SYNC = 1;
+constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
+constexpr unsigned CU_MEMHOSTALLOC_PORTABLE = 1;
+
+// One function pointer for each call, under its name in the manual. Which version of a call that is (_v2) is told
+// in cuda_driver.cc.
+struct CudaDriver {
+  CUresult (*cuInit)(unsigned flags);
+  CUresult (*cuDriverGetVersion)(int* version);
+  CUresult (*cuGetErrorName)(CUresult error, const char** name);
+  CUresult (*cuGetErrorString)(CUresult error, const char** text);
+
+  CUresult (*cuDeviceGetCount)(int* count);
+  CUresult (*cuDeviceGet)(CUdevice* device, int index);
+  CUresult (*cuDeviceGetName)(char* name, int capacity, CUdevice device);
+  CUresult (*cuDeviceGetAttribute)(int* value, CUdevice_attribute attribute, CUdevice device);
+  CUresult (*cuDevicePrimaryCtxRetain)(CUcontext* context, CUdevice device);
+  CUresult (*cuDevicePrimaryCtxRelease)(CUdevice device);
+  CUresult (*cuDevicePrimaryCtxGetState)(CUdevice device, unsigned* flags, int* active);
+  CUresult (*cuCtxPushCurrent)(CUcontext context);
+  CUresult (*cuCtxPopCurrent)(CUcontext* context);
+  CUresult (*cuCtxGetCurrent)(CUcontext* context);
+
+  CUresult (*cuMemGetInfo)(std::size_t* free, std::size_t* total);
+  CUresult (*cuMemPoolCreate)(CUmemoryPool* pool, const CUmemPoolProps* properties);
+  CUresult (*cuMemPoolDestroy)(CUmemoryPool pool);
+  CUresult (*cuMemPoolSetAttribute)(CUmemoryPool pool, CUmemPool_attribute attribute, void* value);
+  CUresult (*cuMemPoolGetAttribute)(CUmemoryPool pool, CUmemPool_attribute attribute, void* value);
+  CUresult (*cuMemPoolTrimTo)(CUmemoryPool pool, std::size_t nbytes_to_keep);
+  CUresult (*cuMemAllocFromPoolAsync)(CUdeviceptr* address, std::size_t nbytes, CUmemoryPool pool, CUstream stream);
+  CUresult (*cuMemFreeAsync)(CUdeviceptr address, CUstream stream);
+  CUresult (*cuMemHostAlloc)(void** address, std::size_t nbytes, unsigned flags);
+  CUresult (*cuMemFreeHost)(void* address);
+
+  CUresult (*cuMemcpyHtoDAsync)(CUdeviceptr target, const void* source, std::size_t nbytes, CUstream stream);
+  CUresult (*cuMemcpyDtoHAsync)(void* target, CUdeviceptr source, std::size_t nbytes, CUstream stream);
+  CUresult (*cuMemcpyDtoDAsync)(CUdeviceptr target, CUdeviceptr source, std::size_t nbytes, CUstream stream);
+  CUresult (*cuMemcpyPeerAsync)(CUdeviceptr target, CUcontext target_context, CUdeviceptr source,
+                                CUcontext source_context, std::size_t nbytes, CUstream stream);
+
+  CUresult (*cuStreamCreate)(CUstream* stream, unsigned flags);
+  CUresult (*cuStreamDestroy)(CUstream stream);
+  CUresult (*cuStreamSynchronize)(CUstream stream);
+  CUresult (*cuStreamWaitEvent)(CUstream stream, CUevent event, unsigned flags);
+  CUresult (*cuEventCreate)(CUevent* event, unsigned flags);
+  CUresult (*cuEventDestroy)(CUevent event);
+  CUresult (*cuEventRecord)(CUevent event, CUstream stream);
+  CUresult (*cuEventQuery)(CUevent event);
+  CUresult (*cuEventSynchronize)(CUevent event);
+
+  CUresult (*cuModuleLoadData)(CUmodule* module, const void* image);
+  CUresult (*cuModuleUnload)(CUmodule module);
+  CUresult (*cuModuleGetFunction)(CUfunction* function, CUmodule module, const char* name);
+  CUresult (*cuLaunchKernel)(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                             unsigned block_y, unsigned block_z, unsigned shared_nbytes, CUstream stream,
+                             void** arguments, void** extra);
+};
+
+// The driver of this process, initialised: libcuda.so.1, or what use_cuda_driver() named before the first call.
+// Null if there is none or it has no devices, which is an answer and not an error. Never changed, never closed.
+const CudaDriver* cuda_driver();
+
+// Why cuda_driver() is null, as in "libcuda.so.1: cannot open shared object file". Empty if it is not.
+std::string why_no_cuda_driver();
+
+// "CUDA_ERROR_OUT_OF_MEMORY (out of memory)", in the driver's words.
+std::string error_text(const CudaDriver& driver, CUresult result);
+
+// Throws DeviceError, "cuda:1: cuMemFreeAsync failed: ...", unless the result is CUDA_SUCCESS.
+// `detail` goes behind the name of the call: " of 512 bytes".
+void check(const CudaDriver& driver, CUresult result, Device device, std::string_view call, std::string_view detail = {});
+
+}  // namespace transload
