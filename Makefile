@@ -1,0 +1,58 @@
+# make demo and make test do everything on a fresh Debian 12 or Ubuntu 24.04: install what is missing, build, run.
+SHELL := /bin/bash
+CMAKE ?= $(firstword $(wildcard /usr/bin/cmake) cmake)
+CTEST ?= $(firstword $(wildcard /usr/bin/ctest) ctest)
+JOBS ?= $(shell nproc)
+PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapidjson-dev libdeflate-dev zlib1g-dev \
+  libssl-dev libgtest-dev
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: all packages demo test test-torch asan tsan format tidy clean
+
+all: build/dev/.built
+
+packages:
+	@missing=(); for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
+	if [ $${#missing[@]} -gt 0 ]; then echo "installing $${missing[*]}"; \
+	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $${missing[*]}; fi
+
+build/%/.built: packages
+	$(CMAKE) --preset $*
+	$(CMAKE) --build --preset $* -j $(JOBS)
+	@touch $@
+
+.PHONY: build/dev/.built build/asan/.built build/tsan/.built build/release/.built
+
+demo: build/dev/.built
+	build/dev/transload demo
+
+test: build/dev/.built
+	$(CTEST) --preset dev
+
+# Real PyTorch on the other end: an environment of its own, and Debian's PyTorch 1.13 where python3-torch is installed.
+.venv/.made:
+	python3 -m venv .venv
+	.venv/bin/pip install -q torch==2.13.0 numpy safetensors==0.8.0 pytest
+	@touch $@
+
+test-torch: build/dev/.built .venv/.made
+	.venv/bin/python -m pytest -q tests/torch
+
+asan: build/asan/.built
+	$(CTEST) --preset asan
+
+tsan: build/tsan/.built
+	$(CTEST) --preset tsan
+
+gpu: build/dev/.built
+	cmake/gpu_bundle.sh
+
+format:
+	clang-format -i $$(git ls-files '*.cc' '*.h' '*.cu')
+
+tidy: build/dev/.built
+	clang-tidy -p build/dev --quiet $$(git ls-files 'src/*.cc' 'cli/*.cc')
+
+clean:
+	rm -rf build
