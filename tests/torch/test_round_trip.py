@@ -94,7 +94,7 @@ def fixtures(data):
         manifest = data / folder / "manifest.json"
         if manifest.exists():
             for entry in json.loads(manifest.read_text())["files"]:
-                if entry["container"] == "zip" and entry["expect"] == "load" and (data / folder / entry["file"]).exists():
+                if entry["file"].endswith(".zip.pt") and entry["expect"] == "load" and (data / folder / entry["file"]).exists():
                     yield data / folder / entry["file"]
 
 

@@ -1,0 +1,24 @@
+// devices: what is here, and how its memory is used.
+#include <iostream>
+
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "progress.h"
+
+namespace transload::cli {
+
+void list_devices() {
+  constexpr auto kRow = "{:<9} {:>10} {:>10} {:>10} {:>10}  {}\n";
+  std::cout << fmt::format(kRow, "device", "total", "free", "allocated", "reserved", "name");
+  for (const Device device : devices()) {
+    if (device == kMeta) {
+      std::cout << fmt::format(kRow, "meta", "-", "-", "-", "-", "shapes without bytes");
+      continue;
+    }
+    const MemoryUse use = memory_use(device);
+    std::cout << fmt::format(kRow, device.str(), human(use.total), human(use.free), human(use.allocated), human(use.reserved), use.name);
+  }
+}
+
+}  // namespace transload::cli

@@ -1,0 +1,25 @@
+// explain: what load would do, before any of it is done.
+#include <iostream>
+
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "progress.h"
+
+namespace transload::cli {
+
+void explain(const LoadArguments& arguments) {
+  const Index index = open(arguments.file, arguments.options.open);
+  const std::vector<MemoryUse> memory = memory_for(index, arguments.options.map_location);
+  const Plan plan = plan_load(index, arguments.options, memory);
+  std::cout << str(plan, index);
+  for (const DeviceNeed& need : plan.devices) {
+    for (const MemoryUse& use : memory) {
+      if (use.device != need.device || use.total == 0) continue;
+      std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name, human(use.free), human(use.total),
+                               human(use.free - std::min(use.free, need.allocated)));
+    }
+  }
+}
+
+}  // namespace transload::cli

@@ -1,0 +1,204 @@
+// inspect: what a file holds, as a tree for people or as JSON for scripts. Reads headers only, unless digests are
+// asked for.
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <map>
+
+#include <fmt/format.h>
+#include <rapidjson/filewritestream.h>
+#include <rapidjson/writer.h>
+
+#include "commands.h"
+#include "digest.h"
+#include "progress.h"
+#include "walk.h"
+
+namespace transload::cli {
+namespace {
+
+// ---- the tree ----
+
+struct StorageUse {
+  std::size_t tensors = 0;
+};
+
+const StoredStorage* storage_of(const Index& index, const Value& tensor) {
+  const std::uint32_t number = tensor.storage_number();
+  return number < index.storages.size() ? &index.storages[number] : nullptr;
+}
+
+std::string location_of(const Index& index, const Value& tensor) {
+  const StoredStorage* storage = storage_of(index, tensor);
+  return storage ? index.locations[storage->location] : "meta";
+}
+
+std::string tensor_line(const Index& index, const Value& value, const std::vector<std::size_t>& users) {
+  const Tensor tensor = value.tensor();
+  std::string line = fmt::format("{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "", name(tensor.dtype()),
+                                 tensor.shape().str(), location_of(index, value), human(tensor.nbytes()));
+  if (tensor.requires_grad) line += ", requires_grad";
+  if (!tensor.is_contiguous()) line += ", strides " + tensor.stride().str();
+  if (tensor.conj) line += ", conjugate of what is stored";
+  if (tensor.neg) line += ", negative of what is stored";
+  const StoredStorage* storage = storage_of(index, value);
+  if (!storage) return line;
+  if (const std::size_t count = users[value.storage_number()]; count > 1)
+    line += fmt::format(", storage \"{}\" shared by {} tensors", storage->key, count);
+  if (tensor.nbytes() < storage->nbytes) line += fmt::format(", a part of {}", human(storage->nbytes));
+  return line;
+}
+
+std::string value_line(const Index& index, const Place& place, const std::vector<std::size_t>& users) {
+  constexpr std::size_t kMaxChars = 100;
+  const Value& value = place.value;
+  if (value.is(ValueKind::tensor)) return tensor_line(index, value, users);
+  if (!is_container(value) || is_plain_list(value)) return str(value, kMaxChars);
+  const std::size_t size = value.size();
+  return fmt::format("{} of {}", name(value.kind()), size);
+}
+
+void print_tree(const Index& index) {
+  std::vector<std::size_t> users(index.storages.size());
+  const std::vector<NamedTensor> tensors = index.contents.tensors();
+  for (const NamedTensor& tensor : tensors)
+    if (const std::uint32_t number = tensor.value.storage_number(); number < users.size()) ++users[number];
+
+  std::cout << index.files.front().path.string() << ": " << index.format << ", " << value_line(index, {"", "", 0, index.contents.root()}, users)
+            << "\n";
+  for (const auto& [key, text] : index.metadata) std::cout << "  (metadata) " << key << ": " << text.substr(0, 200) << "\n";
+  walk(index.contents, [&](const Place& place) {
+    if (place.depth > 0)
+      std::cout << std::string(2 * std::min<std::size_t>(place.depth, 40), ' ') << place.key << ": " << value_line(index, place, users) << "\n";
+    return !is_plain_list(place.value);
+  });
+
+  struct Total {
+    std::uint64_t storages = 0, nbytes = 0;
+  };
+  std::map<std::string, Total> totals;
+  for (const StoredStorage& storage : index.storages) {
+    Total& total = totals[index.locations[storage.location]];
+    ++total.storages;
+    total.nbytes += storage.nbytes;
+  }
+  std::cout << tensors.size() << (tensors.size() == 1 ? " tensor" : " tensors") << "; bytes by the device they were saved from:\n";
+  for (const auto& [location, total] : totals)
+    std::cout << fmt::format("  {}: {} in {} {}\n", location, human(total.nbytes), total.storages, total.storages == 1 ? "storage" : "storages");
+}
+
+// ---- JSON ----
+
+using Writer = rapidjson::Writer<rapidjson::FileWriteStream, rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator>;
+
+void write(Writer& json, std::string_view text) { json.String(text.data(), static_cast<rapidjson::SizeType>(text.size())); }
+
+void write(Writer& json, const Dims& dims) {
+  json.StartArray();
+  for (const std::int64_t value : dims) json.Int64(value);
+  json.EndArray();
+}
+
+void write_tensor(Writer& json, const Index& index, const NamedTensor& named) {
+  const Tensor tensor = named.value.tensor();
+  const StoredStorage* storage = storage_of(index, named.value);
+  json.Key("name");
+  write(json, named.name);
+  json.Key("dtype");
+  write(json, name(tensor.dtype()));
+  json.Key("shape");
+  write(json, tensor.shape());
+  json.Key("stride");
+  write(json, tensor.stride());
+  json.Key("storage_offset");
+  json.Int64(tensor.storage_offset());
+  json.Key("requires_grad");
+  json.Bool(tensor.requires_grad);
+  json.Key("storage");
+  if (storage)
+    write(json, storage->key);
+  else
+    json.Null();
+  json.Key("location");
+  write(json, location_of(index, named.value));
+  json.Key("nbytes");
+  json.Uint64(tensor.nbytes());
+}
+
+// What JSON cannot say is an object with its type's name: {"complex": "(1+2j)"}.
+void write_value(Writer& json, const Value& value) {
+  switch (value.kind()) {
+    case ValueKind::none: json.Null(); return;
+    case ValueKind::boolean: json.Bool(value.boolean()); return;
+    case ValueKind::integer: json.Int64(value.integer()); return;
+    case ValueKind::text: write(json, value.text()); return;
+    case ValueKind::real:
+      if (std::isfinite(value.real())) {
+        json.Double(value.real());
+        return;
+      }
+      break;
+    default: break;
+  }
+  json.StartObject();
+  write(json, name(value.kind()));
+  write(json, str(value));
+  json.EndObject();
+}
+
+void write_values(Writer& json, const Index& index) {
+  json.StartObject();
+  walk(index.contents, [&](const Place& place) {
+    const Value& value = place.value;
+    if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
+    write(json, place.name);
+    write_value(json, value);
+    return false;
+  });
+  json.EndObject();
+}
+
+void print_json(const Index& index, bool with_digests) {
+  const std::vector<std::string> all_digests = with_digests ? digests(index) : std::vector<std::string>();
+  const std::vector<NamedTensor> tensors = index.contents.tensors();
+  char buffer[1 << 16];
+  rapidjson::FileWriteStream out(stdout, buffer, sizeof buffer);
+  Writer json(out);
+  json.StartObject();
+  json.Key("file");
+  write(json, index.files.front().path.string());
+  json.Key("format");
+  write(json, index.format);
+  json.Key("tensors");
+  json.StartArray();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    json.StartObject();
+    write_tensor(json, index, tensors[i]);
+    if (with_digests) {
+      json.Key("sha256");
+      if (all_digests[i].empty())
+        json.Null();
+      else
+        write(json, all_digests[i]);
+    }
+    json.EndObject();
+  }
+  json.EndArray();
+  json.Key("values");
+  write_values(json, index);
+  json.EndObject();
+  out.Put('\n');
+  out.Flush();
+}
+
+}  // namespace
+
+void inspect(const InspectArguments& arguments) {
+  const Index index = open(arguments.file, arguments.open);
+  if (arguments.json)
+    print_json(index, arguments.digests);
+  else
+    print_tree(index);
+}
+
+}  // namespace transload::cli
