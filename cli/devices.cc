@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "commands.h"
-#include "progress.h"
+#include "words.h"
 
 namespace transload::cli {
 

@@ -1,7 +1,7 @@
 #include "digest.h"
 
+#include <algorithm>
 #include <memory>
-#include <set>
 #include <span>
 #include <unordered_set>
 

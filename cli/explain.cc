@@ -1,10 +1,11 @@
 // explain: what load would do, before any of it is done.
+#include <algorithm>
 #include <iostream>
 
 #include <fmt/format.h>
 
 #include "commands.h"
-#include "progress.h"
+#include "words.h"
 
 namespace transload::cli {
 

@@ -1,5 +1,6 @@
 // inspect: what a file holds, as a tree for people or as JSON for scripts. Reads headers only, unless digests are
 // asked for.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <iostream>
@@ -11,17 +12,13 @@
 
 #include "commands.h"
 #include "digest.h"
-#include "progress.h"
 #include "walk.h"
+#include "words.h"
 
 namespace transload::cli {
 namespace {
 
 // ---- the tree ----
-
-struct StorageUse {
-  std::size_t tensors = 0;
-};
 
 const StoredStorage* storage_of(const Index& index, const Value& tensor) {
   const std::uint32_t number = tensor.storage_number();
@@ -36,7 +33,7 @@ std::string location_of(const Index& index, const Value& tensor) {
 std::string tensor_line(const Index& index, const Value& value, const std::vector<std::size_t>& users) {
   const Tensor tensor = value.tensor();
   std::string line = fmt::format("{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "", name(tensor.dtype()),
-                                 tensor.shape().str(), location_of(index, value), human(tensor.nbytes()));
+                                 tensor.shape().str(), printable(location_of(index, value)), human(tensor.nbytes()));
   if (tensor.requires_grad) line += ", requires_grad";
   if (!tensor.is_contiguous()) line += ", strides " + tensor.stride().str();
   if (tensor.conj) line += ", conjugate of what is stored";
@@ -44,7 +41,7 @@ std::string tensor_line(const Index& index, const Value& value, const std::vecto
   const StoredStorage* storage = storage_of(index, value);
   if (!storage) return line;
   if (const std::size_t count = users[value.storage_number()]; count > 1)
-    line += fmt::format(", storage \"{}\" shared by {} tensors", storage->key, count);
+    line += fmt::format(", storage \"{}\" shared by {} tensors", printable(storage->key), count);
   if (tensor.nbytes() < storage->nbytes) line += fmt::format(", a part of {}", human(storage->nbytes));
   return line;
 }
@@ -54,22 +51,37 @@ std::string value_line(const Index& index, const Place& place, const std::vector
   const Value& value = place.value;
   if (value.is(ValueKind::tensor)) return tensor_line(index, value, users);
   if (!is_container(value) || is_plain_list(value)) return str(value, kMaxChars);
-  const std::size_t size = value.size();
-  return fmt::format("{} of {}", name(value.kind()), size);
+  return fmt::format("{} of {}", name(value.kind()), value.size());
+}
+
+// Contents whose tensors are on the devices they were saved from, for str(); without bytes, as before.
+StateDict tagged_contents(const Index& index) {
+  std::vector<Storage> storages;
+  for (std::size_t i = 0; i < index.storages.size(); ++i) {
+    const Storage& storage = index.contents.storages()[i];
+    const auto device = Device::parse(index.locations[index.storages[i].location]);
+    storages.emplace_back(device.value_or(kMeta), nullptr, storage.nbytes(), storage.owner());
+  }
+  return index.contents.over(std::move(storages));
 }
 
 void print_tree(const Index& index) {
+  const StateDict contents = tagged_contents(index);
+  const std::vector<NamedTensor> tensors = contents.tensors();
   std::vector<std::size_t> users(index.storages.size());
-  const std::vector<NamedTensor> tensors = index.contents.tensors();
   for (const NamedTensor& tensor : tensors)
     if (const std::uint32_t number = tensor.value.storage_number(); number < users.size()) ++users[number];
 
-  std::cout << index.files.front().path.string() << ": " << index.format << ", " << value_line(index, {"", "", 0, index.contents.root()}, users)
-            << "\n";
-  for (const auto& [key, text] : index.metadata) std::cout << "  (metadata) " << key << ": " << text.substr(0, 200) << "\n";
-  walk(index.contents, [&](const Place& place) {
-    if (place.depth > 0)
-      std::cout << std::string(2 * std::min<std::size_t>(place.depth, 40), ' ') << place.key << ": " << value_line(index, place, users) << "\n";
+  walk(contents, [&](const Place& place) {
+    if (place.depth == 0) {
+      std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", " << value_line(index, place, users) << "\n";
+      for (const auto& [key, text] : index.metadata)
+        std::cout << "  (metadata) " << printable(key) << ": " << printable(text.substr(0, 200)) << "\n";
+    } else {
+      constexpr std::size_t kMaxIndent = 40;
+      std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.key) << ": "
+                << value_line(index, place, users) << "\n";
+    }
     return !is_plain_list(place.value);
   });
 
@@ -84,7 +96,7 @@ void print_tree(const Index& index) {
   }
   std::cout << tensors.size() << (tensors.size() == 1 ? " tensor" : " tensors") << "; bytes by the device they were saved from:\n";
   for (const auto& [location, total] : totals)
-    std::cout << fmt::format("  {}: {} in {} {}\n", location, human(total.nbytes), total.storages, total.storages == 1 ? "storage" : "storages");
+    std::cout << fmt::format("  {}: {} in {} {}\n", printable(location), human(total.nbytes), total.storages, total.storages == 1 ? "storage" : "storages");
 }
 
 // ---- JSON ----

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "progress.h"
+#include "words.h"
 
 namespace transload::cli {
 

@@ -1,10 +1,13 @@
 // The program `transload`: turns the command line into the arguments of commands.h. Exit status: 0 done, 1 the input
 // is at fault, 2 the command line is.
+#include <cstdio>
 #include <iostream>
+#include <set>
 
 #include <CLI/CLI.hpp>
 
 #include "commands.h"
+#include "words.h"
 
 namespace {
 
@@ -143,7 +146,12 @@ int main(int argc, char** argv) {
     if (std::cout.flush() && std::fflush(stdout) == 0) return status;
     std::cerr << "stdout cannot be written\n";
   } catch (const std::exception& error) {
-    std::cerr << error.what() << "\n";
+    // Line by line: names out of a file are quoted in it.
+    const std::string text = error.what();
+    for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+      end = text.find('\n', begin);
+      std::cerr << printable(text.substr(begin, end - begin)) << "\n";
+    }
   }
   return kInputAtFault;
 }

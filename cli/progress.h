@@ -2,15 +2,10 @@
 #pragma once
 
 #include <chrono>
-#include <string>
 
 #include "transload/transload.h"
 
 namespace transload::cli {
-
-// "404 bytes", "1.50 MB": powers of 1000, three digits.
-std::string human(std::uint64_t nbytes);
-std::string human_rate(std::uint64_t nbytes, double seconds);  // "1.50 GB/s"
 
 class ProgressLine {
  public:

@@ -238,8 +238,8 @@ std::vector<NamedTensor> StateDict::tensors() const& {
     }
     const NodeId id = step.node;
     path.resize(step.name_nbytes);
-    if (!step.part.empty() || step.name_nbytes) {
-      if (!path.empty() && step.part[0] != '#') path += '/';
+    if (!step.part.empty()) {
+      if (!path.empty()) path += '/';
       path += step.part;
     }
     const ValueKind kind = nodes.kind(id);
@@ -264,11 +264,14 @@ std::vector<NamedTensor> StateDict::tensors() const& {
     } else if (kind == ValueKind::object) {
       // Of an object the keys of its state; else positions in its arguments.
       const NodeId state = nodes.attributes(id);
-      for (std::size_t i = 2; i < 4; ++i) {
-        if (nodes.items(id)[i] != kNoNode) below.emplace_back("#" + std::to_string(i), nodes.items(id)[i]);
+      if (state != kNoNode) {
+        below.emplace_back("", state);
+      } else if (nodes.items(id)[1] != kNoNode) {
+        below.emplace_back("", nodes.items(id)[1]);
       }
-      if (nodes.items(id)[1] != kNoNode) below.emplace_back("", nodes.items(id)[1]);
-      if (state != kNoNode) below.emplace_back("", state);
+      for (std::size_t i = 2; i < 4; ++i) {
+        if (nodes.items(id)[i] != kNoNode) below.emplace_back("", nodes.items(id)[i]);
+      }
     }
     if (below.empty() || inside[id] || (seen[id] && steps > many_steps)) continue;
     inside[id] = seen[id] = true;
