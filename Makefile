@@ -1,4 +1,4 @@
-# make demo and make test do everything on a fresh Debian 12 or Ubuntu 24.04: install what is missing, build, run.
+# make test does everything on a fresh Debian 12 or Ubuntu 24.04: install what is missing, build, run.
 SHELL := /bin/bash
 CMAKE ?= $(firstword $(wildcard /usr/bin/cmake) cmake)
 CTEST ?= $(firstword $(wildcard /usr/bin/ctest) ctest)
@@ -7,7 +7,7 @@ PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapid
   libssl-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all packages demo test test-torch asan tsan format tidy clean
+.PHONY: all packages test test-torch asan tsan format tidy clean
 
 all: build/dev/.built
 
@@ -23,9 +23,6 @@ build/%/.built: packages
 	@touch $@
 
 .PHONY: build/dev/.built build/asan/.built build/tsan/.built build/release/.built
-
-demo: build/dev/.built
-	build/dev/transload demo
 
 test: build/dev/.built
 	$(CTEST) --preset dev
@@ -44,9 +41,6 @@ asan: build/asan/.built
 
 tsan: build/tsan/.built
 	$(CTEST) --preset tsan
-
-gpu: build/dev/.built
-	cmake/gpu_bundle.sh
 
 format:
 	clang-format -i $$(git ls-files '*.cc' '*.h' '*.cu')

@@ -33,8 +33,5 @@ void load_file(const LoadArguments& arguments);
 void convert_file(const ConvertArguments& arguments);
 void list_devices();
 
-// Tells the story of a model that is trained on a GPU and loaded on a CPU. Its files stay in `folder`; if that is
-// empty, they go to a temporary one and are removed. Returns the exit status.
-int demo(const std::filesystem::path& folder);
 
 }  // namespace transload::cli

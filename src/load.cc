@@ -17,7 +17,8 @@ namespace transload {
 namespace {
 
 // Each stored storage over its place in the allocated targets. One that is not loaded, or goes to meta, has no bytes.
-std::vector<Storage> storages_in(const Plan& plan, const Index& index, std::span<const Storage> targets) {
+std::vector<Storage> storages_in(const Plan& plan, const Index& index,
+                                 std::span<const Storage> targets) {
   std::vector<Storage> storages;
   storages.reserve(plan.placements.size());
   for (std::size_t s = 0; s < plan.placements.size(); ++s) {
@@ -28,21 +29,25 @@ std::vector<Storage> storages_in(const Plan& plan, const Index& index, std::span
     }
     const Storage& target = targets[placement.target];
     std::byte* const data = target.data() + placement.offset;
-    storages.emplace_back(target.device(), data, placement.nbytes, std::shared_ptr<void>(target.owner(), data));
+    storages.emplace_back(target.device(), data, placement.nbytes,
+                          std::shared_ptr<void>(target.owner(), data));
   }
   return storages;
 }
 
 // Tensors whose storages were cast are of the new dtype.
-StateDict with_dtype(const StateDict& contents, const Plan& plan, const Index& index, std::optional<Dtype> dtype) {
+StateDict with_dtype(const StateDict& contents, const Plan& plan, const Index& index,
+                     std::optional<Dtype> dtype) {
   if (!dtype) return contents;
   const auto nodes = std::make_shared<NodeTable>(contents.nodes());
   for (NodeId node = 0; node < nodes->size(); ++node) {
     if (nodes->kind(node) != ValueKind::tensor) continue;
     TensorRow& row = nodes->row(node);
     if (row.storage == TensorRow::kNoStorage) continue;
-    const bool was_cast = info(row.dtype).kind == DtypeKind::floating && row.dtype != *dtype && can_cast(row.dtype, *dtype) &&
-                          plan.placements[row.storage].nbytes / itemsize(*dtype) == index.storages[row.storage].nbytes / itemsize(row.dtype);
+    const bool was_cast = info(row.dtype).kind == DtypeKind::floating && row.dtype != *dtype &&
+                          can_cast(row.dtype, *dtype) &&
+                          plan.placements[row.storage].nbytes / itemsize(*dtype) ==
+                              index.storages[row.storage].nbytes / itemsize(row.dtype);
     if (was_cast) row.dtype = *dtype;
   }
   const auto storages = contents.storages();
@@ -56,7 +61,9 @@ std::string filled_so_far(const Plan& plan, const std::vector<Reached>& reached)
   std::vector<Far> far(plan.keys.size(), whole);
   for (std::size_t t = 0; t < plan.transfers.size(); ++t) {
     const std::uint32_t key = plan.transfers[t].fills;
-    const Far now = t >= reached.size() || reached[t] == Reached::untouched ? none : reached[t] == Reached::done ? whole : torn;
+    const Far now = t >= reached.size() || reached[t] == Reached::untouched ? none
+                    : reached[t] == Reached::done                           ? whole
+                                                                            : torn;
     far[key] = first[key] < 0 ? now : far[key] == now ? now : torn;
     first[key] = 0;
   }
@@ -70,9 +77,14 @@ std::string filled_so_far(const Plan& plan, const std::vector<Reached>& reached)
   return "new: " + listed(whole) + "\n  torn: " + listed(torn) + "\n  untouched: " + listed(none);
 }
 
-FillResult fill_transactionally(const StateDict& live, const std::filesystem::path& path, const FillOptions& options) {
+FillResult fill_transactionally(const StateDict& live, const std::filesystem::path& path,
+                                const FillOptions& options) {
   // Everything that can fail while reading has failed before the first live byte changes.
-  const StateDict staged = load(path, {.map_location = kCpu, .select = {}, .dtype = {}, .engine = options.engine, .open = options.open});
+  const StateDict staged = load(path, {.map_location = kCpu,
+                                       .select = {},
+                                       .dtype = {},
+                                       .engine = options.engine,
+                                       .open = options.open});
   FillOptions now = options;
   now.transactional = false;
   return load_state_dict(live, staged, now);
@@ -84,17 +96,20 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
   std::set<Device> wanted{kCpu, kMeta};
   bool any = false;
   for (const auto& rule : map_location.rules()) {
-    any = any || rule.of == MapLocation::Rule::Of::automatic || rule.of == MapLocation::Rule::Of::function;
+    any = any || rule.of == MapLocation::Rule::Of::automatic ||
+          rule.of == MapLocation::Rule::Of::function;
     wanted.insert(rule.device);
   }
-  const bool all_mapped = std::any_of(map_location.rules().begin(), map_location.rules().end(), [](const MapLocation::Rule& rule) {
-    return rule.of == MapLocation::Rule::Of::everything;
-  });
+  const bool all_mapped = std::any_of(
+      map_location.rules().begin(), map_location.rules().end(),
+      [](const MapLocation::Rule& rule) { return rule.of == MapLocation::Rule::Of::everything; });
   for (const std::string& tag : index.locations) {
     if (all_mapped) break;
-    const bool mapped = std::any_of(map_location.rules().begin(), map_location.rules().end(), [&](const MapLocation::Rule& rule) {
-      return rule.of == MapLocation::Rule::Of::tag && rule.pattern == tag;
-    });
+    const bool mapped =
+        std::any_of(map_location.rules().begin(), map_location.rules().end(),
+                    [&](const MapLocation::Rule& rule) {
+                      return rule.of == MapLocation::Rule::Of::tag && rule.pattern == tag;
+                    });
     if (const auto device = Device::parse(tag); device && !mapped) wanted.insert(*device);
   }
   std::vector<MemoryUse> memory;
@@ -105,26 +120,29 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
 }
 
 StateDict load(const std::filesystem::path& path, const LoadOptions& options) {
-  return load(open(path, options.open), options);            // metadata only
+  return load(open(path, options.open), options);  // metadata only
 }
 
 StateDict load(Index index, const LoadOptions& options) {
   index.contents = select(index.contents, options.select);
   const std::vector<MemoryUse> memory = memory_for(index, options.map_location);
-  const Plan plan = plan_load(index, options, memory);       // every decision, before any effect; pure
-  const std::vector<Storage> targets = allocate_targets(plan);  // too little memory fails here, early
-  run_load(plan, index, targets, options.engine);            // the only step that takes time
+  const Plan plan = plan_load(index, options, memory);  // every decision, before any effect; pure
+  const std::vector<Storage> targets =
+      allocate_targets(plan);                      // too little memory fails here, early
+  run_load(plan, index, targets, options.engine);  // the only step that takes time
   const StateDict contents = with_dtype(index.contents, plan, index, options.dtype);
-  return contents.over(storages_in(plan, index, targets));   // same tensors, now over real bytes
+  return contents.over(storages_in(plan, index, targets));  // same tensors, now over real bytes
 }
 
-FillResult load_into(const StateDict& live, const std::filesystem::path& path, const FillOptions& options) {
+FillResult load_into(const StateDict& live, const std::filesystem::path& path,
+                     const FillOptions& options) {
   if (options.transactional) return fill_transactionally(live, path, options);
   return load_into(live, open(path, options.open), options);
 }
 
 FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options) {
-  const FillResult result = match(live, index.contents, options, index.files.front().path.string()).result;
+  const FillResult result =
+      match(live, index.contents, options, index.files.front().path.string()).result;
   const Plan plan = plan_load_into(live, index, options);
   const std::vector<Storage> targets = allocate_targets(plan);  // what already lives
   std::vector<Reached> reached;
@@ -137,18 +155,22 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
   return result;
 }
 
-FillResult load_state_dict(const StateDict& live, const StateDict& source, const FillOptions& options) {
+FillResult load_state_dict(const StateDict& live, const StateDict& source,
+                           const FillOptions& options) {
   const Matches matches = match(live, source, options, "the state dict");
   std::size_t done = 0;
   try {
-    for (; done < matches.filled.size(); ++done) copy(matches.filled[done].live, matches.filled[done].source);
+    for (; done < matches.filled.size(); ++done)
+      copy(matches.filled[done].live, matches.filled[done].source);
   } catch (Error& error) {
     std::string keys[2];
     for (std::size_t i = 0; i < matches.filled.size(); ++i) {
-      if (i != done) keys[i > done] += (keys[i > done].empty() ? "\"" : ", \"") + matches.filled[i].key + "\"";
+      if (i != done)
+        keys[i > done] += (keys[i > done].empty() ? "\"" : ", \"") + matches.filled[i].key + "\"";
     }
-    error.add("new: " + (keys[0].empty() ? "none" : keys[0]) + "\n  torn: \"" + matches.filled[done].key + "\"\n  untouched: " +
-              (keys[1].empty() ? "none" : keys[1]));
+    error.add("new: " + (keys[0].empty() ? "none" : keys[0]) + "\n  torn: \"" +
+              matches.filled[done].key +
+              "\"\n  untouched: " + (keys[1].empty() ? "none" : keys[1]));
     throw;
   }
   return matches.result;

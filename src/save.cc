@@ -13,13 +13,17 @@ namespace transload {
 namespace {
 
 const Format& format_for(const std::filesystem::path& path, const std::string& wanted) {
-  const Format& format = format_named(!wanted.empty() ? wanted : path.extension() == ".safetensors" ? "safetensors" : "torch_zip");
-  if (!format.lay_out) throw UnsupportedError(std::string(format.name) + " can be read, not written");
+  const Format& format = format_named(!wanted.empty()                      ? wanted
+                                      : path.extension() == ".safetensors" ? "safetensors"
+                                                                           : "torch_zip");
+  if (!format.lay_out)
+    throw UnsupportedError(std::string(format.name) + " can be read, not written");
   return format;
 }
 
 // The location to write for a storage that is on `tag`. Rules over keys see the first tensor that uses it.
-std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateDict& state, const MapLocation& map_location) {
+std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateDict& state,
+                                     const MapLocation& map_location) {
   if (map_location.rules().empty()) return tags;
   std::vector<std::string> keys(tags.size());
   for (const NamedTensor& tensor : state.tensors()) {
@@ -30,13 +34,17 @@ std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateD
   for (std::size_t s = 0; s < tags.size(); ++s) {
     for (const MapLocation::Rule& rule : map_location.rules()) {
       std::optional<Device> device;
-      if (rule.of == Of::automatic) throw PlacementError("map_location \"auto\" places tensors; a file's tags need a device");
-      if (rule.of == Of::everything || (rule.of == Of::tag && rule.pattern == tags[s]) || (rule.of == Of::key && fits(rule.pattern, keys[s]))) {
+      if (rule.of == Of::automatic)
+        throw PlacementError("map_location \"auto\" places tensors; a file's tags need a device");
+      if (rule.of == Of::everything || (rule.of == Of::tag && rule.pattern == tags[s]) ||
+          (rule.of == Of::key && fits(rule.pattern, keys[s]))) {
         device = rule.device;
       }
-      if (rule.of == Of::function) device = rule.function({tags[s], state.storages()[s].nbytes(), keys[s]});
+      if (rule.of == Of::function)
+        device = rule.function({tags[s], state.storages()[s].nbytes(), keys[s]});
       if (!device) continue;
-      if (device->kind == DeviceKind::meta) throw PlacementError("a file cannot hold tensors tagged \"meta\" with bytes");
+      if (device->kind == DeviceKind::meta)
+        throw PlacementError("a file cannot hold tensors tagged \"meta\" with bytes");
       tags[s] = device->str();
       break;
     }
@@ -44,15 +52,18 @@ std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateD
   return tags;
 }
 
-SaveResult write(const StateDict& state, std::span<const std::string> tags, const ByteSource& source, const std::filesystem::path& path,
+SaveResult write(const StateDict& state, std::span<const std::string> tags,
+                 const ByteSource& source, const std::filesystem::path& path,
                  const SaveOptions& options) {
   const Format& format = format_for(path, options.format);
-  const Layout layout = format.lay_out(state, tags, path.filename().string(), options);  // refuses what it cannot hold
+  const Layout layout = format.lay_out(state, tags, path.filename().string(),
+                                       options);  // refuses what it cannot hold
   SaveResult result{0, leftovers(path)};
   AtomicFile file(path);
   file.reserve(layout.nbytes);
   const auto put = [&](const Literal& literal) {
-    write_at(file.descriptor(), file.path(), literal.offset, std::as_bytes(std::span(literal.bytes)));
+    write_at(file.descriptor(), file.path(), literal.offset,
+             std::as_bytes(std::span(literal.bytes)));
     result.nbytes = std::max(result.nbytes, literal.offset + literal.bytes.size());
   };
   for (const Literal& literal : layout.literals) put(literal);
@@ -60,27 +71,32 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags, cons
   if (format.seal) {
     for (const Literal& literal : format.seal(layout, crcs, crc32_of)) put(literal);
   }
-  for (const Piece& piece : layout.index.pieces) result.nbytes = std::max(result.nbytes, piece.extent.offset + piece.extent.nbytes);
+  for (const Piece& piece : layout.index.pieces)
+    result.nbytes = std::max(result.nbytes, piece.extent.offset + piece.extent.nbytes);
   file.commit();
   return result;
 }
 
 }  // namespace
 
-SaveResult save(const StateDict& state, const std::filesystem::path& path, const SaveOptions& options) {
+SaveResult save(const StateDict& state, const std::filesystem::path& path,
+                const SaveOptions& options) {
   std::vector<std::string> tags;
   for (const Storage& storage : state.storages()) tags.push_back(storage.device().str());
-  return write(state, mapped_tags(std::move(tags), state, options.map_location), {state.storages(), nullptr}, path, options);
+  return write(state, mapped_tags(std::move(tags), state, options.map_location),
+               {state.storages(), nullptr}, path, options);
 }
 
-SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to, const SaveOptions& options,
-                   const OpenOptions& open_options) {
+SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
+                   const SaveOptions& options, const OpenOptions& open_options) {
   const Index index = open(from, open_options);
   std::vector<std::string> tags;
-  for (const StoredStorage& storage : index.storages) tags.push_back(index.locations[storage.location]);
+  for (const StoredStorage& storage : index.storages)
+    tags.push_back(index.locations[storage.location]);
   SaveOptions writing = options;
   if (writing.metadata.empty()) writing.metadata = index.metadata;
-  return write(index.contents, mapped_tags(std::move(tags), index.contents, options.map_location), {{}, &index}, to, writing);
+  return write(index.contents, mapped_tags(std::move(tags), index.contents, options.map_location),
+               {{}, &index}, to, writing);
 }
 
 }  // namespace transload

@@ -67,28 +67,34 @@ StateDict model(float from = 0) {
 TEST(Devices, AreParsedAsTorchParsesThem) {
   EXPECT_EQ(Device::parse("cuda"), cuda(0));
   EXPECT_EQ(Device::parse("cuda:12"), cuda(12));
-  for (const char* text : {"cpu:0", "cuda:", "cuda:01", "cuda:-1", "cuda0", "CUDA:0", "", "mps"}) EXPECT_FALSE(Device::parse(text)) << text;
+  for (const char* text : {"cpu:0", "cuda:", "cuda:01", "cuda:-1", "cuda0", "CUDA:0", "", "mps"})
+    EXPECT_FALSE(Device::parse(text)) << text;
 }
 
 TEST(Tensors, ThatReachBeyondTheirStorageAreRefused) {
   const Storage storage = allocate(kCpu, 40);
   EXPECT_NO_THROW(Tensor(storage, Dtype::float32, {2, 5}, {5, 1}));
   EXPECT_THROW(Tensor(storage, Dtype::float32, {2, 5}, {5, 1}, 1), Error);
-  EXPECT_THROW(Tensor(storage, Dtype::float32, {std::int64_t{1} << 62, 2}, {std::int64_t{1} << 62, 1}), Error);
+  EXPECT_THROW(
+      Tensor(storage, Dtype::float32, {std::int64_t{1} << 62, 2}, {std::int64_t{1} << 62, 1}),
+      Error);
   EXPECT_THROW(Tensor(storage, Dtype::float32, {-1}, {1}), Error);
-  EXPECT_NO_THROW(Tensor(storage, Dtype::float32, {0, 5}, {5, 1}, 1 << 30));  // no element, no matter where
+  EXPECT_NO_THROW(
+      Tensor(storage, Dtype::float32, {0, 5}, {5, 1}, 1 << 30));  // no element, no matter where
 }
 
 TEST(StateDicts, FindKeysAmongManyAndSuggestNearOnes) {
   StateDict state;
   for (std::int64_t i = 0; i < 5000; ++i) state.set("layer." + std::to_string(i), i);
-  for (std::int64_t i = 0; i < 5000; ++i) EXPECT_EQ(state["layer." + std::to_string(i)].integer(), i);
+  for (std::int64_t i = 0; i < 5000; ++i)
+    EXPECT_EQ(state["layer." + std::to_string(i)].integer(), i);
   state.set("layer.7", std::string("replaced"));
   EXPECT_EQ(state.size(), 5000u);
   EXPECT_EQ(state["layer.7"].text(), "replaced");
   StateDict small;
   small.set("net1.weight", nullptr);
-  EXPECT_NE(message([&] { small["net1.wieght"]; }).find("did you mean \"net1.weight\"?"), std::string::npos);
+  EXPECT_NE(message([&] { small["net1.wieght"]; }).find("did you mean \"net1.weight\"?"),
+            std::string::npos);
 }
 
 TEST(StateDicts, KeepTiesWhenPutIntoOneAnother) {
@@ -104,10 +110,13 @@ TEST(StateDicts, KeepTiesWhenPutIntoOneAnother) {
 }
 
 TEST_F(TorchZip, GoldenFilesOfPyTorchAreReadValueForValue) {
-  const StateDict state = load(kData / "torch-2.13/nested_containers.zip.pt", {.map_location = "cpu"});
+  const StateDict state =
+      load(kData / "torch-2.13/nested_containers.zip.pt", {.map_location = "cpu"});
   const std::string text = str(state.root(), 100'000);
-  for (const char* part : {"9223372036854775808", "-1267650600228229401496703205376", "5e-324", "b'\\x00\\xff raw'", "(1, 'a'): 'tuple key'",
-                           "torch.Size([1, 3])", "device('cuda:1')", "torch.float8_e4m3fn", "(1.0+2.0j)", "bytearray(b'ab')"}) {
+  for (const char* part :
+       {"9223372036854775808", "-1267650600228229401496703205376", "5e-324", "b'\\x00\\xff raw'",
+        "(1, 'a'): 'tuple key'", "torch.Size([1, 3])", "device('cuda:1')", "torch.float8_e4m3fn",
+        "(1.0+2.0j)", "bytearray(b'ab')"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part;
   }
 }
@@ -192,15 +201,19 @@ TEST_F(Load, RulesThatTearAStorageApartNameBothKeys) {
   save(state, path("t.pt"));
   const Index index = open(path("t.pt"));
   std::vector<MemoryUse> memory = memory_for(index, {});
-  const std::string text = message([&] { plan_load(index, {.map_location = {"embed.*:cpu", "head.*:meta"}}, memory); });
-  EXPECT_NE(text.find("\"embed.weight\" and \"head.weight\" share storage"), std::string::npos) << text;
+  const std::string text = message([&] {
+    plan_load(index, {.map_location = {"embed.*:cpu", "head.*:meta"}}, memory);
+  });
+  EXPECT_NE(text.find("\"embed.weight\" and \"head.weight\" share storage"), std::string::npos)
+      << text;
 }
 
 TEST_F(Load, MemoryThatIsNotThereIsRefusedBeforeAnythingIsAllocated) {
   save(model(), path("m.pt"));
   const Index index = open(path("m.pt"));
   std::vector<MemoryUse> memory = memory_for(index, {});
-  for (MemoryUse& use : memory) use.free = use.device == kCpu ? 100 : use.free, use.reserved = use.allocated;
+  for (MemoryUse& use : memory)
+    use.free = use.device == kCpu ? 100 : use.free, use.reserved = use.allocated;
   const std::string text = message([&] { plan_load(index, {}, memory); });
   EXPECT_NE(text.find("cpu: the plan needs"), std::string::npos) << text;
 }
@@ -245,7 +258,9 @@ TEST_F(LoadInto, ReportsAllThatDoesNotFitAndChangesNothing) {
   live.set("net1.bias", counted({10}, 5));
   live.set("extra", counted({1}));
   const std::string text = message([&] { load_into(live, path("m.pt")); });
-  for (const char* part : {"missing keys: \"extra\"", "unexpected keys: \"net2.weight\", \"net2.bias\"", "size mismatch for \"net1.weight\"", "nothing was changed"}) {
+  for (const char* part :
+       {"missing keys: \"extra\"", "unexpected keys: \"net2.weight\", \"net2.bias\"",
+        "size mismatch for \"net1.weight\"", "nothing was changed"}) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
   }
   EXPECT_EQ(values(live.tensor("net1.bias")), values(counted({10}, 5)));
@@ -267,7 +282,8 @@ TEST_F(LoadInto, NamesTheRenameThatStripsAPrefix) {
 
 TEST_F(LoadInto, AFileCutShortWhileItIsReadListsWhatIsTorn) {
   StateDict big;
-  for (int i = 0; i < 4; ++i) big.set("t" + std::to_string(i), counted({3 << 20}, static_cast<float>(i)));
+  for (int i = 0; i < 4; ++i)
+    big.set("t" + std::to_string(i), counted({3 << 20}, static_cast<float>(i)));
   save(big, path("big.pt"));
   StateDict live;
   for (int i = 0; i < 4; ++i) live.set("t" + std::to_string(i), zeros({3 << 20}, Dtype::float32));
@@ -303,7 +319,9 @@ TEST_F(Load, AnExceptionOfTheProgressFunctionStopsTheLoad) {
 TEST_F(Save, WritesAStorageOnceHoweverManyTensorsViewIt) {
   const Tensor base = counted({1000});
   StateDict state;
-  for (int i = 0; i < 10; ++i) state.set("view" + std::to_string(i), Tensor(base.storage(), Dtype::float32, {100}, {1}, i * 100));
+  for (int i = 0; i < 10; ++i)
+    state.set("view" + std::to_string(i),
+              Tensor(base.storage(), Dtype::float32, {100}, {1}, i * 100));
   EXPECT_LT(save(state, path("views.pt")).nbytes, 4000u + 3000u);
   EXPECT_EQ(open(path("views.pt")).storages.size(), 1u);
 }

@@ -41,13 +41,16 @@ StateDict on_cpu() {
 class OnEmulatedDevices : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(emulated_.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(kDevices, kDeviceNbytes), 0);
+    ASSERT_EQ(emulated_.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(kDevices,
+                                                                                   kDeviceNbytes),
+              0);
     reset();
     std::string name = (fs::temp_directory_path() / "transload-XXXXXX").string();
     folder_ = mkdtemp(name.data());
     state_ = on_cpu();
     file_ = folder_ / "model.pt";
-    save(state_, file_, {.map_location = {"head.bias:cuda:1", "wide:cuda:2", "encoder.bias:cpu", "cuda:0"}});
+    save(state_, file_,
+         {.map_location = {"head.bias:cuda:1", "wide:cuda:2", "encoder.bias:cpu", "cuda:0"}});
   }
   void TearDown() override {
     reset();
@@ -58,7 +61,8 @@ class OnEmulatedDevices : public testing::Test {
     emulated_.find<decltype(fake_cuda_fail_allocation)>("fake_cuda_fail_allocation")(device, k, 2);
   }
   void fail_copy(int device, std::uint64_t k) {
-    emulated_.find<decltype(fake_cuda_fail_copy)>("fake_cuda_fail_copy")(device, k, fake_cuda_fails_at_once);
+    emulated_.find<decltype(fake_cuda_fail_copy)>("fake_cuda_fail_copy")(device, k,
+                                                                         fake_cuda_fails_at_once);
   }
   void expect_same(const StateDict& loaded) {
     for (const NamedTensor& t : state_.tensors()) {
@@ -91,7 +95,8 @@ TEST_F(OnEmulatedDevices, EachByteOfAPlanCrossesOnceFromPinnedMemoryAndNoOtherDe
       {"text", "cuda:1"},
       {"cpu", "cpu"},
       {"table", {"cuda:0=cuda:2", "cuda:1=cpu", "cuda:2=cuda:2"}},
-      {"function", MapLocation(MapLocation::Function([](const MapLocation::Stored& s) -> std::optional<Device> {
+      {"function",
+       MapLocation(MapLocation::Function([](const MapLocation::Stored& s) -> std::optional<Device> {
          return s.nbytes > 100'000 ? std::optional(cuda(1)) : std::nullopt;
        }))},
       {"keys", {"encoder.*:cuda:1", "e*:cuda:2", "h*:cuda:2", "cpu"}},
@@ -99,7 +104,8 @@ TEST_F(OnEmulatedDevices, EachByteOfAPlanCrossesOnceFromPinnedMemoryAndNoOtherDe
   for (const auto& [name, map_location] : kinds) {
     SCOPED_TRACE(name);
     const Index index = open(file_);
-    const Plan plan = plan_load(index, {.map_location = map_location}, memory_for(index, map_location));
+    const Plan plan =
+        plan_load(index, {.map_location = map_location}, memory_for(index, map_location));
     std::map<Device, std::uint64_t> planned;
     for (const DeviceNeed& need : plan.devices) planned[need.device] = need.storage_nbytes;
     std::vector<FakeCudaCounters> before;
@@ -108,7 +114,9 @@ TEST_F(OnEmulatedDevices, EachByteOfAPlanCrossesOnceFromPinnedMemoryAndNoOtherDe
       const StateDict loaded = load(file_, {.map_location = map_location});
       for (int d = 0; d < kDevices; ++d) {
         const FakeCudaCounters after = emulated_.counters(d);
-        EXPECT_EQ(after.to_device - before[static_cast<std::size_t>(d)].to_device, planned.contains(cuda(d)) ? planned[cuda(d)] : 0) << d;
+        EXPECT_EQ(after.to_device - before[static_cast<std::size_t>(d)].to_device,
+                  planned.contains(cuda(d)) ? planned[cuda(d)] : 0)
+            << d;
         EXPECT_EQ(after.unpinned, 0u) << d;
         if (!planned.contains(cuda(d))) {
           EXPECT_EQ(after.contexts_alive, before[static_cast<std::size_t>(d)].contexts_alive) << d;
@@ -205,7 +213,8 @@ TEST_F(OnEmulatedDevices, AFillThatFailsSaysTrulyWhatIsNewAndWhatUntouched) {
       const bool is_new = now == element_bytes(state_.tensor(t.name));
       const bool is_zero = now == std::vector<std::byte>(now.size());
       EXPECT_TRUE(is_new || line("new").find(key) == std::string::npos) << t.name << "\n" << text;
-      EXPECT_TRUE(is_zero || line("untouched").find(key) == std::string::npos) << t.name << "\n" << text;
+      EXPECT_TRUE(is_zero || line("untouched").find(key) == std::string::npos) << t.name << "\n"
+                                                                               << text;
       EXPECT_NE(text.find(key), std::string::npos) << text;
     }
   }
@@ -238,7 +247,8 @@ TEST_F(OnEmulatedDevices, BorrowedMemoryIsFilledInPlace) {
   const std::shared_ptr<void> owner(&uses, [](void* p) { ++*static_cast<int*>(p); });
   {
     StateDict live;
-    live.set("encoder.weight", Tensor(Storage(cuda(0), home.data(), home.nbytes(), owner), Dtype::float32, {1000, 700}, {700, 1}));
+    live.set("encoder.weight", Tensor(Storage(cuda(0), home.data(), home.nbytes(), owner),
+                                      Dtype::float32, {1000, 700}, {700, 1}));
     const auto before = emulated_.counters(0);
     load_into(live, file_, {.strict = false});
     EXPECT_EQ(emulated_.counters(0).allocations, before.allocations);
@@ -255,7 +265,9 @@ TEST_F(OnEmulatedDevices, CastsAndStridesReachADevice) {
   live.set("part", zeros({10}, Dtype::float16, cuda(1)));
   // Element by element to a transposed target: slow, and right.
   load_into(live, file_, {.strict = false});
-  EXPECT_EQ(str(to(live.tensor("part"), kCpu)), "tensor([ 83.,  85.,  87.,  89.,  91.,  93.,  95.,  97.,  99., 101.],\n       dtype=torch.float16)");
+  EXPECT_EQ(str(to(live.tensor("part"), kCpu)),
+            "tensor([ 83.,  85.,  87.,  89.,  91.,  93.,  95.,  97.,  99., 101.],\n       "
+            "dtype=torch.float16)");
   const auto bytes = element_bytes(live.tensor("encoder.weight"));
   double last;
   std::memcpy(&last, bytes.data() + bytes.size() - 8, 8);

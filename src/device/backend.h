@@ -21,7 +21,8 @@ class CopyStream {
   virtual void to_device(std::byte* target, std::span<const std::byte> staging) = 0;
   virtual void to_host(std::span<std::byte> staging, const std::byte* source) = 0;
   // From this or another device of the same kind to the stream's own device.
-  virtual void on_device(std::byte* target, const std::byte* source, Device source_device, std::uint64_t nbytes) = 0;
+  virtual void on_device(std::byte* target, const std::byte* source, Device source_device,
+                         std::uint64_t nbytes) = 0;
   virtual std::uint64_t mark() = 0;           // names all that is queued so far
   virtual void wait(std::uint64_t mark) = 0;  // from here on, their staging bytes are free again
 };

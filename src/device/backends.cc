@@ -20,7 +20,8 @@ Backend& backend_for(DeviceKind kind) {
 std::vector<Device> devices() {
   std::vector<Device> all;
   for (const DeviceKind kind : {DeviceKind::cpu, DeviceKind::meta, DeviceKind::cuda}) {
-    for (int i = 0; i < backend_for(kind).device_count(); ++i) all.push_back({kind, static_cast<std::int16_t>(i)});
+    for (int i = 0; i < backend_for(kind).device_count(); ++i)
+      all.push_back({kind, static_cast<std::int16_t>(i)});
   }
   return all;
 }

@@ -36,7 +36,8 @@ class CpuCopies : public CopyStream {
   void to_host(std::span<std::byte> staging, const std::byte* source) override {
     std::memcpy(staging.data(), source, staging.size());
   }
-  void on_device(std::byte* target, const std::byte* source, Device, std::uint64_t nbytes) override {
+  void on_device(std::byte* target, const std::byte* source, Device,
+                 std::uint64_t nbytes) override {
     std::memmove(target, source, nbytes);
   }
   std::uint64_t mark() override { return 0; }
@@ -67,7 +68,9 @@ class CpuBackend : public Backend {
     const std::uint64_t now = allocated_ += rounded;
     for (std::uint64_t peak = peak_; peak < now && !peak_.compare_exchange_weak(peak, now);) {
     }
-    std::byte* data = rounded >= kHugePage ? map_huge(rounded) : static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
+    std::byte* data = rounded >= kHugePage
+                          ? map_huge(rounded)
+                          : static_cast<std::byte*>(std::aligned_alloc(kAlignment, rounded));
     if (!data) {
       allocated_ -= rounded;
       no_memory(nbytes);
@@ -89,30 +92,36 @@ class CpuBackend : public Backend {
     const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
     void* block = std::aligned_alloc(page, round_up(nbytes, page));
     if (!block) no_memory(nbytes);
-    return Storage(kCpu, static_cast<std::byte*>(block), nbytes, std::shared_ptr<void>(block, std::free));
+    return Storage(kCpu, static_cast<std::byte*>(block), nbytes,
+                   std::shared_ptr<void>(block, std::free));
   }
 
-  std::unique_ptr<CopyStream> open_stream(Device, std::uintptr_t) override { return std::make_unique<CpuCopies>(); }
+  std::unique_ptr<CopyStream> open_stream(Device, std::uintptr_t) override {
+    return std::make_unique<CpuCopies>();
+  }
 
  private:
   // Starts at a multiple of 2 MiB, so that huge pages fit; what is cut off before and behind is given back.
   static std::byte* map_huge(std::uint64_t nbytes) {
     if (nbytes > nbytes + kHugePage) return nullptr;
-    void* all = mmap(nullptr, nbytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* all = mmap(nullptr, nbytes + kHugePage, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == MAP_FAILED) return nullptr;
     auto* const begin = static_cast<std::byte*>(all);
     const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-    const std::uint64_t before = round_up(reinterpret_cast<std::uintptr_t>(begin), kHugePage) - reinterpret_cast<std::uintptr_t>(begin);
+    const std::uint64_t before = round_up(reinterpret_cast<std::uintptr_t>(begin), kHugePage) -
+                                 reinterpret_cast<std::uintptr_t>(begin);
     const std::uint64_t used = round_up(nbytes, page);
     if (before) munmap(begin, before);
-    if (kHugePage > before + (used - nbytes)) munmap(begin + before + used, nbytes + kHugePage - before - used);
+    if (kHugePage > before + (used - nbytes))
+      munmap(begin + before + used, nbytes + kHugePage - before - used);
     madvise(begin + before, nbytes, MADV_HUGEPAGE);  // a wish: fails where there are none
     return begin + before;
   }
 
   [[noreturn]] static void no_memory(std::uint64_t nbytes) {
-    throw DeviceError("cpu: no memory for " + std::to_string(nbytes) + " bytes; " + human_bytes(memory_info("MemAvailable:")) +
-                      " are available");
+    throw DeviceError("cpu: no memory for " + std::to_string(nbytes) + " bytes; " +
+                      human_bytes(memory_info("MemAvailable:")) + " are available");
   }
 
   std::atomic<std::uint64_t> allocated_ = 0, peak_ = 0;

@@ -141,9 +141,9 @@ void use_cuda_driver(const std::filesystem::path& library) {
 
   Choice& chosen = choice();
   const std::lock_guard lock(chosen.mutex);
-  if (chosen.made) {
+  if (chosen.made && chosen.driver) {
     throw Error("the CUDA driver cannot be changed to " + library.string() + ": this process " +
-                (chosen.driver ? "uses " + chosen.library : "has asked for one and found none") +
+                "uses " + chosen.library +
                 "; use_cuda_driver() comes before anything that asks for a GPU");
   }
   chosen.library = library.string();

@@ -21,7 +21,9 @@ class MetaBackend : public Backend {
   }
   void empty_cache(Device) override {}
   std::uint64_t alignment() const override { return 1; }
-  Storage allocate_staging(Device, std::uint64_t) override { throw Error("meta has no bytes to stage"); }
+  Storage allocate_staging(Device, std::uint64_t) override {
+    throw Error("meta has no bytes to stage");
+  }
   std::unique_ptr<CopyStream> open_stream(Device, std::uintptr_t) override {
     throw Error("meta has no bytes to copy");
   }

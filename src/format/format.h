@@ -29,9 +29,9 @@ struct Literal {
 
 // A file to be written: every offset is fixed.
 struct Layout {
-  Index index;                    // its pieces' extents lie in the one file, number 0
-  std::vector<Literal> literals;  // known before any tensor's bytes
-  std::uint64_t nbytes = 0;       // of the file, as far as it is known before seal()
+  Index index;                            // its pieces' extents lie in the one file, number 0
+  std::vector<Literal> literals;          // known before any tensor's bytes
+  std::uint64_t nbytes = 0;               // of the file, as far as it is known before seal()
   std::shared_ptr<const void> of_format;  // what the format's own seal() wants to find again
 };
 
@@ -40,19 +40,24 @@ using Crc32Function = std::uint32_t (*)(std::span<const std::byte>);
 struct Format {
   std::string_view name;             // as `inspect` prints it and `convert --to` takes it
   bool (*recognizes)(const Probe&);  // by its first bytes, never by the file's suffix
-  Index (*read)(const std::filesystem::path&, const OpenOptions&);  // everything except tensor bytes
+  Index (*read)(const std::filesystem::path&,
+                const OpenOptions&);  // everything except tensor bytes
   // The state dict's tensors keep their storages' numbers; `tags` has the location of each to be written, "meta" for
   // one without bytes. `name` is the file's. Null: only read.
-  Layout (*lay_out)(const StateDict&, std::span<const std::string> tags, std::string_view name, const SaveOptions&);
+  Layout (*lay_out)(const StateDict&, std::span<const std::string> tags, std::string_view name,
+                    const SaveOptions&);
   // What is only known once the bytes were written: more literals. crc32: of each piece, by number. Null: nothing.
-  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32, Crc32Function of_bytes);
+  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32,
+                               Crc32Function of_bytes);
 };
 
 extern const Format kTorchZip, kSafetensors;
 
 // The first that recognises the file reads it, so the strictest come first.
 std::span<const Format* const> format_list();
-const Format& format_of(const std::filesystem::path& path);         // throws FormatError that says what the file is
-const Format& format_named(std::string_view name);                  // throws UnsupportedError with the names there are
+const Format& format_of(
+    const std::filesystem::path& path);  // throws FormatError that says what the file is
+const Format& format_named(
+    std::string_view name);  // throws UnsupportedError with the names there are
 
 }  // namespace transload

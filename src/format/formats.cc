@@ -16,12 +16,16 @@ const Format* const kFormats[] = {&kTorchZip, &kSafetensors};
 std::string diagnose(std::string_view head, std::uint64_t nbytes) {
   const auto begins = [&](std::string_view text) { return head.starts_with(text); };
   if (nbytes == 0) return "the file is empty: a save or a download that broke off";
-  if (begins("version https://git-lfs")) return "this is a git-lfs pointer, not the file it stands for; run 'git lfs pull'";
-  if (begins("<!DOCTYPE") || begins("<!doctype") || begins("<html")) return "this is a web page, not a model: a download that went wrong";
+  if (begins("version https://git-lfs"))
+    return "this is a git-lfs pointer, not the file it stands for; run 'git lfs pull'";
+  if (begins("<!DOCTYPE") || begins("<!doctype") || begins("<html"))
+    return "this is a web page, not a model: a download that went wrong";
   if (begins("\x1F\x8B")) return "this is gzip; unpack it first";
   if (begins("7z\xBC\xAF")) return "this is 7z; unpack it first";
-  if (begins(std::string_view("\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E", 15))) {
-    return "this is PyTorch's legacy stream (before 1.6), which is not read yet; save it again with torch.save";
+  if (begins(
+          std::string_view("\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E", 15))) {
+    return "this is PyTorch's legacy stream (before 1.6), which is not read yet; save it again "
+           "with torch.save";
   }
   if (begins("\x80")) return "this is a bare pickle, not a file of torch.save";
   return "neither a file of torch.save nor safetensors";
@@ -59,6 +63,8 @@ std::vector<std::pair<std::string, bool>> formats() {
   return all;
 }
 
-Index open(const std::filesystem::path& path, const OpenOptions& options) { return format_of(path).read(path, options); }
+Index open(const std::filesystem::path& path, const OpenOptions& options) {
+  return format_of(path).read(path, options);
+}
 
 }  // namespace transload

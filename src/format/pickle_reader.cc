@@ -13,7 +13,8 @@ namespace {
 
 class Machine {
  public:
-  Machine(std::span<const std::byte> bytes, NodeTable& nodes, PickleObjects& objects, const std::string& where)
+  Machine(std::span<const std::byte> bytes, NodeTable& nodes, PickleObjects& objects,
+          const std::string& where)
       : bytes_(bytes), nodes_(nodes), objects_(objects), where_(where) {}
 
   ReadPickle run() {
@@ -40,7 +41,8 @@ class Machine {
 
   std::string_view take_text(std::uint64_t nbytes) {
     if (nbytes > bytes_.size() - at_) {
-      fail("needs " + std::to_string(nbytes) + " bytes, the pickle has " + std::to_string(bytes_.size() - at_) + " left");
+      fail("needs " + std::to_string(nbytes) + " bytes, the pickle has " +
+           std::to_string(bytes_.size() - at_) + " left");
     }
     const auto* begin = reinterpret_cast<const char*>(bytes_.data()) + at_;
     at_ += nbytes;
@@ -50,7 +52,8 @@ class Machine {
   template <class Number>
   Number take() {
     Number value;
-    std::memcpy(&value, take_text(sizeof value).data(), sizeof value);  // little-endian, as what we run on
+    std::memcpy(&value, take_text(sizeof value).data(),
+                sizeof value);  // little-endian, as what we run on
     return value;
   }
 
@@ -58,7 +61,8 @@ class Machine {
     const auto* begin = reinterpret_cast<const char*>(bytes_.data()) + at_;
     const void* end = std::memchr(begin, '\n', bytes_.size() - at_);
     if (!end) fail("a line that does not end");
-    const std::string_view line(begin, static_cast<std::size_t>(static_cast<const char*>(end) - begin));
+    const std::string_view line(begin,
+                                static_cast<std::size_t>(static_cast<const char*>(end) - begin));
     at_ += line.size() + 1;
     return line;
   }
@@ -104,7 +108,8 @@ class Machine {
   void append(NodeId list, std::span<const NodeId> items) {
     const ValueKind kind = nodes_.kind(list);
     if (kind != ValueKind::list && kind != ValueKind::object) {
-      fail("appends to a value of kind " + std::string(name(kind)) + ", only a list can be appended to");
+      fail("appends to a value of kind " + std::string(name(kind)) +
+           ", only a list can be appended to");
     }
     nodes_.append(list, items);
   }
@@ -112,12 +117,14 @@ class Machine {
   void set_items(NodeId dict, std::span<const NodeId> pairs) {
     const ValueKind kind = nodes_.kind(dict);
     if (kind != ValueKind::dict && kind != ValueKind::ordered_dict && kind != ValueKind::object) {
-      fail("sets an item of a value of kind " + std::string(name(kind)) + ", only a dict has items to set");
+      fail("sets an item of a value of kind " + std::string(name(kind)) +
+           ", only a dict has items to set");
     }
     if (pairs.size() % 2) fail("a key without a value");
     for (std::size_t i = 0; i < pairs.size(); i += 2) {
       if (!nodes_.can_be_key(pairs[i])) {
-        fail("a value of kind " + std::string(name(nodes_.kind(pairs[i]))) + " as a key, or a key of too many parts");
+        fail("a value of kind " + std::string(name(nodes_.kind(pairs[i]))) +
+             " as a key, or a key of too many parts");
       }
       nodes_.set(dict, pairs[i], pairs[i + 1]);
     }
@@ -136,7 +143,8 @@ class Machine {
   NodeId get(std::uint64_t index) const {
     if (index < dense_memo_.size()) return dense_memo_[index];
     const auto found = sparse_memo_.find(index);
-    if (found == sparse_memo_.end()) fail("reads memo " + std::to_string(index) + ", which was never stored");
+    if (found == sparse_memo_.end())
+      fail("reads memo " + std::to_string(index) + ", which was never stored");
     return found->second;
   }
 
@@ -149,7 +157,8 @@ class Machine {
     NodeId arguments = pop();
     const NodeId callable = pop();
     if (nodes_.kind(arguments) != ValueKind::tuple) {
-      fail("calls with a value of kind " + std::string(name(nodes_.kind(arguments))) + ", only a tuple can be arguments");
+      fail("calls with a value of kind " + std::string(name(nodes_.kind(arguments))) +
+           ", only a tuple can be arguments");
     }
     push(objects_.call(callable, arguments, made));
   }
@@ -163,9 +172,14 @@ class Machine {
           fail("pickle protocol " + std::to_string(protocol) + ", at most 5 is known");
         }
         return false;
-      case 0x95: take<std::uint64_t>(); return false;  // FRAME: its length says nothing that is needed
-      case '.': return true;
-      case '(': marks_.push_back(stack_.size()); return false;
+      case 0x95:
+        take<std::uint64_t>();
+        return false;  // FRAME: its length says nothing that is needed
+      case '.':
+        return true;
+      case '(':
+        marks_.push_back(stack_.size());
+        return false;
       case '0':  // POP; on a mark it takes the mark
         if (!marks_.empty() && stack_.size() == marks_.back()) {
           marks_.pop_back();
@@ -173,16 +187,34 @@ class Machine {
           pop();
         }
         return false;
-      case '1': stack_.resize(stack_.size() - above_mark().size()); return false;  // POP_MARK
-      case '2': push(top()); return false;                                        // DUP
+      case '1':
+        stack_.resize(stack_.size() - above_mark().size());
+        return false;  // POP_MARK
+      case '2':
+        push(top());
+        return false;  // DUP
 
-      case 'N': push(nodes_.none()); return false;
-      case 0x88: push(nodes_.boolean(true)); return false;
-      case 0x89: push(nodes_.boolean(false)); return false;
-      case 'K': push(nodes_.integer(take<std::uint8_t>())); return false;
-      case 'M': push(nodes_.integer(take<std::uint16_t>())); return false;
-      case 'J': push(nodes_.integer(take<std::int32_t>())); return false;
-      case 0x8A: push(long_integer(take<std::uint8_t>())); return false;
+      case 'N':
+        push(nodes_.none());
+        return false;
+      case 0x88:
+        push(nodes_.boolean(true));
+        return false;
+      case 0x89:
+        push(nodes_.boolean(false));
+        return false;
+      case 'K':
+        push(nodes_.integer(take<std::uint8_t>()));
+        return false;
+      case 'M':
+        push(nodes_.integer(take<std::uint16_t>()));
+        return false;
+      case 'J':
+        push(nodes_.integer(take<std::int32_t>()));
+        return false;
+      case 0x8A:
+        push(long_integer(take<std::uint8_t>()));
+        return false;
       case 0x8B: {
         const auto nbytes = take<std::int32_t>();
         if (nbytes < 0) fail("an integer of a negative number of bytes");
@@ -193,28 +225,58 @@ class Machine {
         push(nodes_.real(std::bit_cast<double>(__builtin_bswap64(take<std::uint64_t>()))));
         return false;
       }
-      case 'X': push(nodes_.text(take_text(take<std::uint32_t>()))); return false;
-      case 0x8C: push(nodes_.text(take_text(take<std::uint8_t>()))); return false;
-      case 0x8D: push(nodes_.text(take_text(take<std::uint64_t>()))); return false;
-      case 'U': push(nodes_.text(take_text(take<std::uint8_t>()))); return false;  // Python 2's str
+      case 'X':
+        push(nodes_.text(take_text(take<std::uint32_t>())));
+        return false;
+      case 0x8C:
+        push(nodes_.text(take_text(take<std::uint8_t>())));
+        return false;
+      case 0x8D:
+        push(nodes_.text(take_text(take<std::uint64_t>())));
+        return false;
+      case 'U':
+        push(nodes_.text(take_text(take<std::uint8_t>())));
+        return false;  // Python 2's str
       case 'T': {
         const auto nbytes = take<std::int32_t>();
         if (nbytes < 0) fail("a text of a negative number of bytes");
         push(nodes_.text(take_text(static_cast<std::uint64_t>(nbytes))));
         return false;
       }
-      case 'C': push(nodes_.bytes(take_text(take<std::uint8_t>()))); return false;
-      case 'B': push(nodes_.bytes(take_text(take<std::uint32_t>()))); return false;
-      case 0x8E: push(nodes_.bytes(take_text(take<std::uint64_t>()))); return false;
-      case 0x96: push(nodes_.bytearray(take_text(take<std::uint64_t>()))); return false;
+      case 'C':
+        push(nodes_.bytes(take_text(take<std::uint8_t>())));
+        return false;
+      case 'B':
+        push(nodes_.bytes(take_text(take<std::uint32_t>())));
+        return false;
+      case 0x8E:
+        push(nodes_.bytes(take_text(take<std::uint64_t>())));
+        return false;
+      case 0x96:
+        push(nodes_.bytearray(take_text(take<std::uint64_t>())));
+        return false;
 
-      case ')': push(nodes_.container(ValueKind::tuple)); return false;
-      case 0x85: sequence_of_last(1); return false;
-      case 0x86: sequence_of_last(2); return false;
-      case 0x87: sequence_of_last(3); return false;
-      case 't': sequence_above_mark(ValueKind::tuple); return false;
-      case ']': push(nodes_.container(ValueKind::list)); return false;
-      case 'l': sequence_above_mark(ValueKind::list); return false;
+      case ')':
+        push(nodes_.container(ValueKind::tuple));
+        return false;
+      case 0x85:
+        sequence_of_last(1);
+        return false;
+      case 0x86:
+        sequence_of_last(2);
+        return false;
+      case 0x87:
+        sequence_of_last(3);
+        return false;
+      case 't':
+        sequence_above_mark(ValueKind::tuple);
+        return false;
+      case ']':
+        push(nodes_.container(ValueKind::list));
+        return false;
+      case 'l':
+        sequence_above_mark(ValueKind::list);
+        return false;
       case 'a': {
         const NodeId item = pop();
         append(top(), {&item, 1});
@@ -227,7 +289,9 @@ class Machine {
         append(top(), kept);
         return false;
       }
-      case '}': push(nodes_.container(ValueKind::dict)); return false;
+      case '}':
+        push(nodes_.container(ValueKind::dict));
+        return false;
       case 'd': {
         const auto items = above_mark();
         const NodeId made = nodes_.container(ValueKind::dict);
@@ -250,7 +314,9 @@ class Machine {
         stack_.resize(stack_.size() - count);
         return false;
       }
-      case 0x8F: push(nodes_.container(ValueKind::set)); return false;
+      case 0x8F:
+        push(nodes_.container(ValueKind::set));
+        return false;
       case 0x90: {
         const auto items = above_mark();
         const std::vector<NodeId> kept(items.begin(), items.end());
@@ -259,13 +325,25 @@ class Machine {
         nodes_.append(top(), kept);
         return false;
       }
-      case 0x91: sequence_above_mark(ValueKind::frozenset); return false;
+      case 0x91:
+        sequence_above_mark(ValueKind::frozenset);
+        return false;
 
-      case 'q': put(take<std::uint8_t>(), top()); return false;
-      case 'r': put(take<std::uint32_t>(), top()); return false;
-      case 0x94: put(dense_memo_.size() + sparse_memo_.size(), top()); return false;  // MEMOIZE
-      case 'h': push(get(take<std::uint8_t>())); return false;
-      case 'j': push(get(take<std::uint32_t>())); return false;
+      case 'q':
+        put(take<std::uint8_t>(), top());
+        return false;
+      case 'r':
+        put(take<std::uint32_t>(), top());
+        return false;
+      case 0x94:
+        put(dense_memo_.size() + sparse_memo_.size(), top());
+        return false;  // MEMOIZE
+      case 'h':
+        push(get(take<std::uint8_t>()));
+        return false;
+      case 'j':
+        push(get(take<std::uint32_t>()));
+        return false;
 
       case 'c': {
         const std::string_view module = take_line();
@@ -277,15 +355,21 @@ class Machine {
         if (nodes_.kind(global_name) != ValueKind::text || nodes_.kind(module) != ValueKind::text) {
           fail("a class or function whose name is no text");
         }
-        push(objects_.global(std::string(nodes_.as_text(module)), std::string(nodes_.as_text(global_name))));
+        push(objects_.global(std::string(nodes_.as_text(module)),
+                             std::string(nodes_.as_text(global_name))));
         return false;
       }
-      case 'R': call(Made::by_call); return false;
-      case 0x81: call(Made::by_new); return false;
+      case 'R':
+        call(Made::by_call);
+        return false;
+      case 0x81:
+        call(Made::by_new);
+        return false;
       case 0x92: {  // NEWOBJ_EX: keyword arguments on top
         const NodeId keywords = pop(), arguments = pop(), callable = pop();
         const NodeId both[] = {arguments, keywords};
-        push(objects_.call(callable, nodes_.sequence(ValueKind::tuple, both), Made::by_new_with_keywords));
+        push(objects_.call(callable, nodes_.sequence(ValueKind::tuple, both),
+                           Made::by_new_with_keywords));
         return false;
       }
       case 'b': {
@@ -293,11 +377,15 @@ class Machine {
         objects_.build(top(), state);
         return false;
       }
-      case 'Q': push(objects_.persistent(pop())); return false;
-      default: break;
+      case 'Q':
+        push(objects_.persistent(pop()));
+        return false;
+      default:
+        break;
     }
     constexpr std::string_view hex = "0123456789abcdef";
-    fail(std::string("opcode 0x") + hex[opcode >> 4] + hex[opcode & 15] + ", which no checkpoint of PyTorch has");
+    fail(std::string("opcode 0x") + hex[opcode >> 4] + hex[opcode & 15] +
+         ", which no checkpoint of PyTorch has");
   }
 
   std::span<const std::byte> bytes_;

@@ -17,8 +17,11 @@ constexpr std::size_t kBatch = 1000;  // items between two marks, as Lib/pickle.
 class Writer {
  public:
   Writer(const StateDict& state, std::span<const StorageRecord> records, bool allow_objects)
-      : nodes_(state.nodes()), records_(records), allow_objects_(allow_objects),
-        mentions_(nodes_.mentions()), memo_(nodes_.size(), kNoNode) {}
+      : nodes_(state.nodes()),
+        records_(records),
+        allow_objects_(allow_objects),
+        mentions_(nodes_.mentions()),
+        memo_(nodes_.size(), kNoNode) {}
 
   std::string run() {
     out_ = "\x80\x02";
@@ -26,17 +29,30 @@ class Writer {
     while (!steps_.empty()) {
       const std::size_t last = steps_.size() - 1;
       switch (steps_[last].what) {
-        case Step::opcodes: out_ += steps_[last].text; steps_.pop_back(); break;
-        case Step::put: put(steps_[last].node); steps_.pop_back(); break;
-        case Step::end_tuple: end_tuple(steps_[last].node); steps_.pop_back(); break;
+        case Step::opcodes:
+          out_ += steps_[last].text;
+          steps_.pop_back();
+          break;
+        case Step::put:
+          put(steps_[last].node);
+          steps_.pop_back();
+          break;
+        case Step::end_tuple:
+          end_tuple(steps_[last].node);
+          steps_.pop_back();
+          break;
         case Step::child: {
           const NodeId node = steps_[last].node;
           steps_.pop_back();
           write(node);
           break;
         }
-        case Step::items: next_item(last, nodes_.items(steps_[last].node), 1, 'e'); break;
-        case Step::entries: next_item(last, nodes_.entries(steps_[last].node), 2, 'u'); break;
+        case Step::items:
+          next_item(last, nodes_.items(steps_[last].node), 1, 'e');
+          break;
+        case Step::entries:
+          next_item(last, nodes_.entries(steps_[last].node), 2, 'u');
+          break;
       }
     }
     out_ += '.';
@@ -51,12 +67,15 @@ class Writer {
     std::string text = {};
   };
 
-  void push_text(std::string text) { steps_.push_back({Step::opcodes, kNoNode, 0, std::move(text)}); }
+  void push_text(std::string text) {
+    steps_.push_back({Step::opcodes, kNoNode, 0, std::move(text)});
+  }
   void push_child(NodeId node) { steps_.push_back({Step::child, node, 0, {}}); }
   void push(Step::What what, NodeId node) { steps_.push_back({what, node, 0, {}}); }
 
   // One more item of a container, or the end of a batch of them.
-  void next_item(std::size_t step, std::span<const NodeId> parts, std::size_t width, char end_of_batch) {
+  void next_item(std::size_t step, std::span<const NodeId> parts, std::size_t width,
+                 char end_of_batch) {
     const std::size_t at = steps_[step].at;
     if (at > 0 && (at == parts.size() || at % (kBatch * width) == 0)) out_ += end_of_batch;
     if (at == parts.size()) {
@@ -248,7 +267,8 @@ class Writer {
       call(untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
       storage(row.storage);
       const std::uint64_t bits = info(row.dtype).bits;
-      integer(row.storage_offset - static_cast<std::int64_t>(records_[row.storage].begin * 8 / bits));
+      integer(row.storage_offset -
+              static_cast<std::int64_t>(records_[row.storage].begin * 8 / bits));
       dims(nodes_.shape(node));
       dims(nodes_.stride(node));
       out_ += requires_grad ? '\x88' : '\x89';
@@ -256,7 +276,8 @@ class Writer {
       if (untyped) global("torch", name(row.dtype));
       if (row.conj || row.neg) {
         out_ += '}';
-        for (const auto& [bit, name_of_bit] : {std::pair(row.conj, "conj"), std::pair(row.neg, "neg")}) {
+        for (const auto& [bit, name_of_bit] :
+             {std::pair(row.conj, "conj"), std::pair(row.neg, "neg")}) {
           if (bit) out_ += text_opcodes(name_of_bit) + "\x88s";
         }
       }
@@ -281,13 +302,15 @@ class Writer {
     const NodeId callable = parts[0];
     if (!allow_objects_ && (nodes_.kind(callable) != ValueKind::global ||
                             !is_plain_data(nodes_.module_of(callable), nodes_.name_of(callable)))) {
-      throw UnsafePickleError("an object of " + std::string(nodes_.module_of(callable)) + "." +
-                              std::string(nodes_.name_of(callable)) +
-                              " is not plain data and is not written; allow_objects writes it as it was read");
+      throw UnsafePickleError(
+          "an object of " + std::string(nodes_.module_of(callable)) + "." +
+          std::string(nodes_.name_of(callable)) +
+          " is not plain data and is not written; allow_objects writes it as it was read");
     }
     if (nodes_.made(node) == Made::by_new_with_keywords) {
-      throw UnsupportedError("an object of " + std::string(nodes_.name_of(callable)) +
-                             " that was made with keyword arguments cannot be written in pickle protocol 2");
+      throw UnsupportedError(
+          "an object of " + std::string(nodes_.name_of(callable)) +
+          " that was made with keyword arguments cannot be written in pickle protocol 2");
     }
     if (const NodeId attributes = nodes_.attributes(node); attributes != kNoNode) {
       push_text("b");
@@ -305,11 +328,21 @@ class Writer {
     if (memo_[node] != kNoNode) return get_number(memo_[node]);
     const ValueKind kind = nodes_.kind(node);
     switch (kind) {
-      case ValueKind::none: out_ += 'N'; return;
-      case ValueKind::boolean: out_ += nodes_.as_boolean(node) ? '\x88' : '\x89'; return;
-      case ValueKind::integer: integer(nodes_.as_integer(node)); return;
-      case ValueKind::big_integer: big_integer(nodes_.as_text(node)); return;
-      case ValueKind::real: real(nodes_.as_real(node)); return;
+      case ValueKind::none:
+        out_ += 'N';
+        return;
+      case ValueKind::boolean:
+        out_ += nodes_.as_boolean(node) ? '\x88' : '\x89';
+        return;
+      case ValueKind::integer:
+        integer(nodes_.as_integer(node));
+        return;
+      case ValueKind::big_integer:
+        big_integer(nodes_.as_text(node));
+        return;
+      case ValueKind::real:
+        real(nodes_.as_real(node));
+        return;
       case ValueKind::complex: {
         const auto [re, im] = nodes_.as_complex(node);
         global("__builtin__", "complex");
@@ -318,15 +351,21 @@ class Writer {
         out_ += "\x86R";
         return;
       }
-      case ValueKind::text: out_ += text_opcodes(nodes_.as_text(node)); return put(node);
-      case ValueKind::bytes: bytes(nodes_.as_text(node)); return put(node);
+      case ValueKind::text:
+        out_ += text_opcodes(nodes_.as_text(node));
+        return put(node);
+      case ValueKind::bytes:
+        bytes(nodes_.as_text(node));
+        return put(node);
       case ValueKind::bytearray:
         global("__builtin__", "bytearray");
         bytes(nodes_.as_text(node));
         out_ += "\x85R";
         return put(node);
-      case ValueKind::dtype: return global("torch", name(nodes_.as_dtype(node)));
-      case ValueKind::global: return global(nodes_.module_of(node), nodes_.name_of(node));
+      case ValueKind::dtype:
+        return global("torch", name(nodes_.as_dtype(node)));
+      case ValueKind::global:
+        return global(nodes_.module_of(node), nodes_.name_of(node));
       case ValueKind::device: {
         const std::string_view text = nodes_.as_text(node);
         const std::size_t colon = text.find(':');
@@ -340,8 +379,11 @@ class Writer {
         }
         return put(node);
       }
-      case ValueKind::tensor: return tensor(node);
-      case ValueKind::storage: storage(nodes_.storage_number(node)); return;
+      case ValueKind::tensor:
+        return tensor(node);
+      case ValueKind::storage:
+        storage(nodes_.storage_number(node));
+        return;
       case ValueKind::list:
         out_ += ']';
         put(node);
@@ -358,7 +400,8 @@ class Writer {
           push_child(attributes);
         }
         return push(Step::entries, node);
-      case ValueKind::set: case ValueKind::frozenset:
+      case ValueKind::set:
+      case ValueKind::frozenset:
         global("__builtin__", kind == ValueKind::set ? "set" : "frozenset");
         out_ += ']';
         push(Step::put, node);
@@ -380,7 +423,8 @@ class Writer {
         for (std::size_t i = items.size(); i-- > 0;) push_child(items[i]);
         return;
       }
-      case ValueKind::object: return object(node);
+      case ValueKind::object:
+        return object(node);
     }
   }
 
@@ -397,7 +441,8 @@ class Writer {
 
 }  // namespace
 
-std::string write_pickle(const StateDict& state, std::span<const StorageRecord> records, bool allow_objects) {
+std::string write_pickle(const StateDict& state, std::span<const StorageRecord> records,
+                         bool allow_objects) {
   return Writer(state, records, allow_objects).run();
 }
 

@@ -23,22 +23,27 @@ namespace transload {
 namespace {
 
 constexpr std::uint64_t kLengthNbytes = kSafetensorsLengthNbytes;
-constexpr std::uint64_t kMaxHeaderNbytes = 100'000'000;  // safetensors/src/tensor.rs, MAX_HEADER_SIZE
-constexpr std::uint64_t kMaxRuns = 65'536;               // of a tensor that is not contiguous; ours
-constexpr const char* kTied = "transload.tied";          // metadata of ours: {"alias": "the name it is saved under"}
+constexpr std::uint64_t kMaxHeaderNbytes =
+    100'000'000;                            // safetensors/src/tensor.rs, MAX_HEADER_SIZE
+constexpr std::uint64_t kMaxRuns = 65'536;  // of a tensor that is not contiguous; ours
+constexpr const char* kTied =
+    "transload.tied";  // metadata of ours: {"alias": "the name it is saved under"}
 
 using Entry = SafetensorsHeader::Entry;
 
 std::uint64_t header_nbytes(std::span<const std::byte> head) {
   std::uint64_t nbytes = 0;
-  for (std::size_t i = kLengthNbytes; i-- > 0;) nbytes = nbytes << 8 | std::to_integer<std::uint64_t>(head[i]);
+  for (std::size_t i = kLengthNbytes; i-- > 0;)
+    nbytes = nbytes << 8 | std::to_integer<std::uint64_t>(head[i]);
   return nbytes;
 }
 
 // A length that no text begins with, then JSON. That the length is right is for read() to say.
 bool recognizes(const Probe& probe) {
   if (probe.head.size() <= kLengthNbytes || header_nbytes(probe.head) >> 40 != 0) return false;
-  const auto blank = [](std::byte b) { return b == std::byte{' '} || b == std::byte{'\n'} || b == std::byte{'\t'}; };
+  const auto blank = [](std::byte b) {
+    return b == std::byte{' '} || b == std::byte{'\n'} || b == std::byte{'\t'};
+  };
   const auto first = std::find_if_not(probe.head.begin() + kLengthNbytes, probe.head.end(), blank);
   return first != probe.head.end() && *first == std::byte{'{'};
 }
@@ -46,16 +51,18 @@ bool recognizes(const Probe& probe) {
 std::string read_header(const File& file) {
   const std::string path = file.path.string();
   if (file.nbytes < kLengthNbytes)
-    throw FormatError(path + ": " + std::to_string(file.nbytes) + " bytes; a safetensors file has 8 at least");
+    throw FormatError(path + ": " + std::to_string(file.nbytes) +
+                      " bytes; a safetensors file has 8 at least");
   const std::string length = read_text(file, 0, kLengthNbytes);
   const std::uint64_t nbytes = header_nbytes(std::as_bytes(std::span(length)));
   if (nbytes > kMaxHeaderNbytes) {
-    throw FormatError(path + ": offset 0: a header of " + std::to_string(nbytes) + " bytes, at most " +
-                      std::to_string(kMaxHeaderNbytes) + " are allowed");
+    throw FormatError(path + ": offset 0: a header of " + std::to_string(nbytes) +
+                      " bytes, at most " + std::to_string(kMaxHeaderNbytes) + " are allowed");
   }
   if (nbytes > file.nbytes - kLengthNbytes) {
-    throw FormatError(path + ": offset 0: a header of " + std::to_string(nbytes) + " bytes, the file has " +
-                      std::to_string(file.nbytes - kLengthNbytes) + " left: cut short, copy it again");
+    throw FormatError(path + ": offset 0: a header of " + std::to_string(nbytes) +
+                      " bytes, the file has " + std::to_string(file.nbytes - kLengthNbytes) +
+                      " left: cut short, copy it again");
   }
   return read_text(file, kLengthNbytes, nbytes);
 }
@@ -64,27 +71,35 @@ std::string read_header(const File& file) {
 void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, const File& file) {
   std::vector<std::uint32_t> order(header.entries.size());
   for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  const auto range = [&](std::uint32_t i) { return std::pair(header.entries[i].begin, header.entries[i].end); };
+  const auto range = [&](std::uint32_t i) {
+    return std::pair(header.entries[i].begin, header.entries[i].end);
+  };
   if (!std::ranges::is_sorted(order, {}, range)) std::ranges::sort(order, {}, range);
   const auto fail = [&](std::uint64_t at, const std::string& what) {
-    throw FormatError(file.path.string() + ": offset " + std::to_string(data_offset + at) + ": " + what);
+    throw FormatError(file.path.string() + ": offset " + std::to_string(data_offset + at) + ": " +
+                      what);
   };
   std::uint64_t end = 0;
   const Entry* before = nullptr;
   for (const std::uint32_t i : order) {
     const Entry& entry = header.entries[i];
     const std::string name = "\"" + std::string(entry.name) + "\"";
-    if (entry.begin > end) fail(end, std::to_string(entry.begin - end) + " bytes that belong to no tensor, before " + name);
-    if (entry.begin < end) fail(entry.begin, name + " begins inside of \"" + std::string(before->name) + "\"");
+    if (entry.begin > end)
+      fail(end,
+           std::to_string(entry.begin - end) + " bytes that belong to no tensor, before " + name);
+    if (entry.begin < end)
+      fail(entry.begin, name + " begins inside of \"" + std::string(before->name) + "\"");
     end = entry.end;
     before = &entry;
   }
   const std::uint64_t there = file.nbytes - data_offset;
   if (end > there) {
-    fail(there, "the file ends here, its tensors need " + std::to_string(end - there) + " bytes more, the last is \"" +
-                    std::string(before->name) + "\": cut short, copy it again");
+    fail(there, "the file ends here, its tensors need " + std::to_string(end - there) +
+                    " bytes more, the last is \"" + std::string(before->name) +
+                    "\": cut short, copy it again");
   }
-  if (end < there) fail(end, std::to_string(there - end) + " bytes that belong to no tensor, at the end");
+  if (end < there)
+    fail(end, std::to_string(there - end) + " bytes that belong to no tensor, at the end");
 }
 
 // Names that stand for a tensor saved under another name.
@@ -96,14 +111,19 @@ void restore_tied(NodeTable& nodes, Index& index, const std::string& path) {
   const auto fail = [&](const std::string& what) {
     throw FormatError(path + ": metadata \"" + kTied + "\": " + what);
   };
-  if (tied.HasParseError() || !tied.IsObject()) fail("an object of names expected, found " + text->second.substr(0, 100));
+  if (tied.HasParseError() || !tied.IsObject())
+    fail("an object of names expected, found " + text->second.substr(0, 100));
   for (const auto& [alias, saved] : tied.GetObject()) {
     const std::string_view name(alias.GetString(), alias.GetStringLength());
-    if (!saved.IsString()) fail("\"" + std::string(name) + "\" is tied to something that is no name");
+    if (!saved.IsString())
+      fail("\"" + std::string(name) + "\" is tied to something that is no name");
     const std::string_view other(saved.GetString(), saved.GetStringLength());
     const NodeId tensor = nodes.find(nodes.root, other);
-    if (tensor == kNoNode) fail("\"" + std::string(name) + "\" is tied to \"" + std::string(other) + "\", which is not in the file");
-    if (nodes.find(nodes.root, name) != kNoNode) fail("\"" + std::string(name) + "\" is in the file itself");
+    if (tensor == kNoNode)
+      fail("\"" + std::string(name) + "\" is tied to \"" + std::string(other) +
+           "\", which is not in the file");
+    if (nodes.find(nodes.root, name) != kNoNode)
+      fail("\"" + std::string(name) + "\" is in the file itself");
     nodes.set(nodes.root, nodes.text(name), tensor);
   }
   index.metadata.erase(text);
@@ -136,12 +156,18 @@ Index read(const std::filesystem::path& path, const OpenOptions&) {
     row.storage = i;
     row.dtype = entry.dtype;
     const auto shape = header.shape(entry);
-    nodes->set(nodes->root, nodes->text(entry.name), nodes->tensor(row, shape, contiguous_strides(shape)));
-    if (nodes->entries(nodes->root).size() != 2 * (std::size_t{i} + 1))  // an equal name was replaced
-      throw FormatError(path.string() + ": offset 8: the header has tensor \"" + std::string(entry.name) + "\" twice");
+    nodes->set(nodes->root, nodes->text(entry.name),
+               nodes->tensor(row, shape, contiguous_strides(shape)));
+    if (nodes->entries(nodes->root).size() !=
+        2 * (std::size_t{i} + 1))  // an equal name was replaced
+      throw FormatError(path.string() + ": offset 8: the header has tensor \"" +
+                        std::string(entry.name) + "\" twice");
     index.storages.push_back({nbytes, 0, 1, entry.dtype, std::string(entry.name)});
-    storages.emplace_back(kMeta, nullptr, nbytes, std::shared_ptr<void>(identities, identities->data() + i));
-    if (nbytes > 0) index.pieces.push_back({i, 0, nbytes, 1, 0, {0, data_offset + entry.begin, nbytes}, Encoding::as_is, {}});
+    storages.emplace_back(kMeta, nullptr, nbytes,
+                          std::shared_ptr<void>(identities, identities->data() + i));
+    if (nbytes > 0)
+      index.pieces.push_back(
+          {i, 0, nbytes, 1, 0, {0, data_offset + entry.begin, nbytes}, Encoding::as_is, {}});
   }
   index.metadata = std::move(header.metadata);
   restore_tied(*nodes, index, path.string());
@@ -160,36 +186,50 @@ struct Item {
 // Where dtypes stand in the file: safetensors/src/tensor.rs, Dtype, from its end, so that alignment falls.
 std::size_t rank(Dtype dtype) {
   constexpr Dtype kOrder[] = {
-      Dtype::uint64, Dtype::int64, Dtype::float64, Dtype::complex64, Dtype::float32, Dtype::uint32, Dtype::int32,
-      Dtype::bfloat16, Dtype::float16, Dtype::uint16, Dtype::int16, Dtype::float8_e5m2fnuz, Dtype::float8_e4m3fnuz,
-      Dtype::float8_e8m0fnu, Dtype::float8_e4m3fn, Dtype::float8_e5m2, Dtype::int8, Dtype::uint8, Dtype::float6_e3m2,
-      Dtype::float6_e2m3, Dtype::float4_e2m1fn_x2, Dtype::boolean};
+      Dtype::uint64,          Dtype::int64,          Dtype::float64,
+      Dtype::complex64,       Dtype::float32,        Dtype::uint32,
+      Dtype::int32,           Dtype::bfloat16,       Dtype::float16,
+      Dtype::uint16,          Dtype::int16,          Dtype::float8_e5m2fnuz,
+      Dtype::float8_e4m3fnuz, Dtype::float8_e8m0fnu, Dtype::float8_e4m3fn,
+      Dtype::float8_e5m2,     Dtype::int8,           Dtype::uint8,
+      Dtype::float6_e3m2,     Dtype::float6_e2m3,    Dtype::float4_e2m1fn_x2,
+      Dtype::boolean};
   return static_cast<std::size_t>(std::ranges::find(kOrder, dtype) - std::begin(kOrder));
 }
 
 class SafetensorsLayout {
  public:
-  SafetensorsLayout(const StateDict& state, std::span<const std::string> tags, std::string_view file_name,
-                    const SaveOptions& options)
-      : state_(state), nodes_(state.nodes()), tags_(tags), file_name_(file_name), options_(options) {}
+  SafetensorsLayout(const StateDict& state, std::span<const std::string> tags,
+                    std::string_view file_name, const SaveOptions& options)
+      : state_(state),
+        nodes_(state.nodes()),
+        tags_(tags),
+        file_name_(file_name),
+        options_(options) {}
 
   Layout lay_out() {
     collect();
-    std::ranges::sort(items_, {}, [&](const Item& item) { return std::pair(rank(nodes_.row(item.node).dtype), item.name); });
+    std::ranges::sort(items_, {}, [&](const Item& item) {
+      return std::pair(rank(nodes_.row(item.node).dtype), item.name);
+    });
     for (const Item& item : items_) add_entry(item);
     header_.metadata = options_.metadata;
-    header_.metadata.emplace("format", "pt");  // as transformers writes it, and asks for it when reading
+    header_.metadata.emplace("format",
+                             "pt");  // as transformers writes it, and asks for it when reading
     header_.metadata.erase(kTied);
     if (!tied_.empty()) header_.metadata[kTied] = tied_text();
 
     Layout layout;
     std::string text = write_safetensors_header(header_);
     if (text.size() - kLengthNbytes > kMaxHeaderNbytes) {
-      throw UnsupportedError(file_name_ + ": " + std::to_string(header_.entries.size()) + " tensors make a header of " +
-                             std::to_string(text.size()) + " bytes, readers allow 100000000. Save it as torch_zip");
+      throw UnsupportedError(file_name_ + ": " + std::to_string(header_.entries.size()) +
+                             " tensors make a header of " + std::to_string(text.size()) +
+                             " bytes, readers allow 100000000. Save it as torch_zip");
     }
     for (Piece& piece : pieces_) piece.extent.offset += text.size();
-    std::ranges::sort(pieces_, {}, [](const Piece& piece) { return std::pair(piece.storage, piece.extent.offset); });
+    std::ranges::sort(pieces_, {}, [](const Piece& piece) {
+      return std::pair(piece.storage, piece.extent.offset);
+    });
     layout.nbytes = text.size() + end_;
     layout.index.format = "safetensors";
     layout.index.contents = state_;
@@ -208,20 +248,24 @@ class SafetensorsLayout {
   void collect() {
     const Value root = state_.root();
     if (!root.is_dict()) {
-      throw UnsupportedError(file_name_ + ": the root is of type " + std::string(name(root.kind())) +
+      throw UnsupportedError(file_name_ + ": the root is of type " +
+                             std::string(name(root.kind())) +
                              "; safetensors holds a dict of tensors. Save it as torch_zip");
     }
     using View = std::tuple<std::uint32_t, Dtype, std::int64_t, std::vector<std::int64_t>>;
     std::map<View, std::string_view> first_names;
     for (std::size_t i = 0; i < root.size(); ++i) {
       const auto [key, value] = root.entry(i);
-      if (!key.is(ValueKind::text)) refuse(str(key, 100), "is a key of type " + std::string(name(key.kind())) + "; safetensors has texts only");
+      if (!key.is(ValueKind::text))
+        refuse(str(key, 100), "is a key of type " + std::string(name(key.kind())) +
+                                  "; safetensors has texts only");
       check(key.text(), value);
       const TensorRow& row = nodes_.row(value.id());
-      std::vector<std::int64_t> dims(nodes_.shape(value.id()).begin(), nodes_.shape(value.id()).end());
+      std::vector<std::int64_t> dims(nodes_.shape(value.id()).begin(),
+                                     nodes_.shape(value.id()).end());
       dims.insert(dims.end(), nodes_.stride(value.id()).begin(), nodes_.stride(value.id()).end());
-      const auto [first, is_new] =
-          first_names.try_emplace({row.storage, row.dtype, row.storage_offset, std::move(dims)}, key.text());
+      const auto [first, is_new] = first_names.try_emplace(
+          {row.storage, row.dtype, row.storage_offset, std::move(dims)}, key.text());
       if (is_new)
         items_.push_back({key.text(), value.id()});
       else
@@ -233,16 +277,19 @@ class SafetensorsLayout {
   void check(std::string_view key, const Value& value) const {
     if (key == "__metadata__") refuse(key, "is the format's own key; rename the tensor");
     if (!value.is(ValueKind::tensor)) {
-      refuse(key, "is of type " + std::string(name(value.kind())) + "; safetensors holds a flat dict of tensors. Save it as torch_zip, " +
+      refuse(key, "is of type " + std::string(name(value.kind())) +
+                      "; safetensors holds a flat dict of tensors. Save it as torch_zip, " +
                       "or only the part that holds tensors");
     }
     const TensorRow& row = nodes_.row(value.id());
     if (row.storage == TensorRow::kNoStorage || tags_[row.storage] == "meta")
       refuse(key, "is on meta and has no bytes; load it on a device first");
     if (info(row.dtype).safetensors.empty())
-      refuse(key, "is " + std::string(name(row.dtype)) + ", which safetensors has not. Cast it, or save as torch_zip");
+      refuse(key, "is " + std::string(name(row.dtype)) +
+                      ", which safetensors has not. Cast it, or save as torch_zip");
     if (row.conj || row.neg)
-      refuse(key, std::string("is stored as its ") + (row.conj ? "conjugate" : "negative") + ", which safetensors cannot say. Copy it first");
+      refuse(key, std::string("is stored as its ") + (row.conj ? "conjugate" : "negative") +
+                      ", which safetensors cannot say. Copy it first");
   }
 
   void add_entry(const Item& item) {
@@ -250,59 +297,63 @@ class SafetensorsLayout {
     const Dtype dtype = nodes_.row(item.node).dtype;
     const Tensor tensor = Value(state_, item.node).tensor();
     const std::uint64_t nbytes = tensor.nbytes();
-    Entry entry{item.name, dtype, static_cast<std::uint8_t>(shape.size()), header_.sizes.size(), end_, end_ + nbytes};
+    Entry entry{
+        item.name, dtype,        static_cast<std::uint8_t>(shape.size()), header_.sizes.size(),
+        end_,      end_ + nbytes};
     if (dtype == Dtype::float4_e2m1fn_x2 && shape.empty())
-      refuse(item.name, "is one pair of float4 without a dimension, which safetensors has not; give it shape [1]");
+      refuse(item.name,
+             "is one pair of float4 without a dimension, which safetensors has not; give it shape "
+             "[1]");
     header_.sizes.insert(header_.sizes.end(), shape.begin(), shape.end());
     header_.entries.push_back(entry);
     if (nbytes > 0) add_pieces(item, tensor);
     end_ += nbytes;
   }
 
-  // Dimensions of more than one element, those that lie without a gap between them made one.
-  static std::vector<std::pair<std::uint64_t, std::uint64_t>> runs(const Tensor& tensor) {
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> dims;  // size and stride, outermost first
-    for (std::size_t d = 0; d < tensor.shape().size(); ++d) {
-      const auto size = static_cast<std::uint64_t>(tensor.shape()[d]), stride = static_cast<std::uint64_t>(tensor.stride()[d]);
-      if (size == 1) continue;
-      if (!dims.empty() && dims.back().second == size * stride)
-        dims.back() = {dims.back().first * size, stride};
-      else
-        dims.emplace_back(size, stride);
-    }
-    return dims;
-  }
-
-  // A contiguous tensor is one piece. Of others the innermost dimensions become runs, and each index of those around
-  // them a piece.
+  // A contiguous tensor is one piece, any other one for each run of elements that lie side by side in its storage.
   void add_pieces(const Item& item, const Tensor& tensor) {
     const std::uint32_t storage = nodes_.row(item.node).storage;
     const std::uint64_t bits = info(tensor.dtype()).bits, size = itemsize(tensor.dtype());
     const std::uint64_t origin = static_cast<std::uint64_t>(tensor.storage_offset()) * bits / 8;
-    if (tensor.is_contiguous()) {
-      pieces_.push_back({storage, origin, tensor.nbytes(), 1, 0, {0, end_, tensor.nbytes()}, Encoding::as_is, {}});
-      return;
-    }
-    auto dims = runs(tensor);
-    const auto take = [&]() {
-      const auto inner = dims.back();
-      dims.pop_back();
-      return inner;
+    const auto add = [&](std::uint64_t byte_offset, std::uint64_t at, std::uint64_t nbytes) {
+      pieces_.push_back({storage, byte_offset, nbytes, 1, 0, {0, end_ + at, nbytes}, Encoding::as_is, {}});
     };
-    const std::uint64_t run_nbytes = (dims.back().second == 1 ? take().first : 1) * size;
-    if (bits < 8 || tensor.nbytes() / run_nbytes > kMaxRuns) {
+    if (tensor.is_contiguous()) return add(origin, 0, tensor.nbytes());
+
+    auto dims = merged_dims(tensor);
+    std::uint64_t run_nbytes = size;
+    if (dims.back().stride == 1) {
+      run_nbytes *= dims.back().size;
+      dims.pop_back();
+    }
+    const std::uint64_t runs = tensor.nbytes() / run_nbytes;
+    if (bits < 8 || runs > kMaxRuns) {
       refuse(item.name, "of shape " + tensor.shape().str() + " and strides " + tensor.stride().str() +
                             " lies scattered in its storage. Make it contiguous first");
     }
-    const auto [run_count, run_stride] = take();
-    std::uint64_t outer = 1;
-    for (const auto& dim : dims) outer *= dim.first;
-    for (std::uint64_t i = 0; i < outer; ++i) {
-      std::uint64_t offset = origin, rest = i;
-      for (std::size_t d = dims.size(); d-- > 0; rest /= dims[d].first) offset += rest % dims[d].first * dims[d].second * size;
-      const std::uint64_t nbytes = run_nbytes * run_count;
-      pieces_.push_back({storage, offset, run_nbytes, run_count, run_stride * size, {0, end_ + i * nbytes, nbytes}, Encoding::as_is, {}});
+    for (std::uint64_t i = 0; i < runs; ++i) {
+      std::uint64_t offset = 0, rest = i;
+      for (std::size_t d = dims.size(); d-- > 0; rest /= dims[d].size) offset += rest % dims[d].size * dims[d].stride;
+      add(origin + offset * size, i * run_nbytes, run_nbytes);
     }
+  }
+
+  struct Dimension {
+    std::uint64_t size, stride;
+  };
+
+  // Dimensions of more than one element, outermost first; those that follow on each other without a gap as one.
+  static std::vector<Dimension> merged_dims(const Tensor& tensor) {
+    std::vector<Dimension> dims;
+    for (std::size_t d = 0; d < tensor.shape().size(); ++d) {
+      const auto size = static_cast<std::uint64_t>(tensor.shape()[d]), stride = static_cast<std::uint64_t>(tensor.stride()[d]);
+      if (size == 1) continue;
+      if (!dims.empty() && dims.back().stride == size * stride)
+        dims.back() = {dims.back().size * size, stride};
+      else
+        dims.push_back({size, stride});
+    }
+    return dims;
   }
 
   std::string tied_text() const {
@@ -329,7 +380,8 @@ class SafetensorsLayout {
   std::uint64_t end_ = 0;      // of the tensors so far, as extents count
 };
 
-Layout lay_out(const StateDict& state, std::span<const std::string> tags, std::string_view name, const SaveOptions& options) {
+Layout lay_out(const StateDict& state, std::span<const std::string> tags, std::string_view name,
+               const SaveOptions& options) {
   return SafetensorsLayout(state, tags, name, options).lay_out();
 }
 

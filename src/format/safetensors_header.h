@@ -13,21 +13,25 @@
 
 namespace transload {
 
-inline constexpr std::uint64_t kSafetensorsLengthNbytes = 8;  // of the header's length, at the start of the file
+inline constexpr std::uint64_t kSafetensorsLengthNbytes =
+    8;  // of the header's length, at the start of the file
 
 struct SafetensorsHeader {
   struct Entry {
     std::string_view name;
     Dtype dtype;
     std::uint8_t ndim;
-    std::size_t sizes_at;      // where its shape begins in `sizes`; as torch counts elements, float4 in pairs
+    std::size_t
+        sizes_at;  // where its shape begins in `sizes`; as torch counts elements, float4 in pairs
     std::uint64_t begin, end;  // bytes, from the end of the header
   };
   std::vector<Entry> entries;  // in the order of the header
   std::vector<std::int64_t> sizes;
   std::map<std::string, std::string> metadata;
 
-  std::span<const std::int64_t> shape(const Entry& entry) const { return {sizes.data() + entry.sizes_at, entry.ndim}; }
+  std::span<const std::int64_t> shape(const Entry& entry) const {
+    return {sizes.data() + entry.sizes_at, entry.ndim};
+  }
 };
 
 // Decodes `text` in place: the names point into it. `path` is for the errors, whose offsets count from the start of

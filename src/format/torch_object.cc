@@ -15,22 +15,57 @@ struct PlainName {
 
 // Data only. The spellings of Python 2 and 3, numpy 1 and 2.
 constexpr PlainName kPlainNames[] = {
-    {"collections", "Counter"}, {"collections", "defaultdict"}, {"collections", "deque"}, {"collections", "OrderedDict"},
-    {"builtins", "slice"}, {"__builtin__", "slice"}, {"builtins", "range"}, {"__builtin__", "xrange"},
-    {"builtins", "list"}, {"__builtin__", "list"}, {"builtins", "dict"}, {"__builtin__", "dict"},
-    {"builtins", "int"}, {"__builtin__", "int"}, {"__builtin__", "long"}, {"builtins", "float"}, {"__builtin__", "float"},
-    {"builtins", "set"}, {"__builtin__", "set"}, {"builtins", "tuple"}, {"__builtin__", "tuple"}, {"builtins", "str"},
-    {"builtins", "bool"}, {"__builtin__", "bool"}, {"__builtin__", "unicode"},
-    {"numpy", "ndarray"}, {"numpy", "dtype"},
-    {"numpy.core.multiarray", "scalar"}, {"numpy._core.multiarray", "scalar"},
-    {"numpy.core.multiarray", "_reconstruct"}, {"numpy._core.multiarray", "_reconstruct"},
-    {"datetime", "datetime"}, {"datetime", "timedelta"}, {"datetime", "date"},
-    {"pathlib", "PosixPath"}, {"pathlib", "PurePosixPath"}, {"pathlib._local", "PosixPath"}, {"argparse", "Namespace"},
-    {"torch", "Tensor"}, {"torch", "per_tensor_affine"}, {"torch", "per_channel_affine"},
-    {"torch", "per_tensor_symmetric"}, {"torch", "per_channel_symmetric"}, {"torch", "per_channel_affine_float_qparams"},
-    {"torch.serialization", "_get_layout"}, {"torch.torch_version", "TorchVersion"}, {"torch._C", "Generator"},
-    {"torch._utils", "_rebuild_sparse_tensor"}, {"torch._utils", "_rebuild_sparse_csr_tensor"},
-    {"torch._utils", "_rebuild_qtensor"}, {"torch._utils", "_rebuild_nested_tensor"},
+    {"collections", "Counter"},
+    {"collections", "defaultdict"},
+    {"collections", "deque"},
+    {"collections", "OrderedDict"},
+    {"builtins", "slice"},
+    {"__builtin__", "slice"},
+    {"builtins", "range"},
+    {"__builtin__", "xrange"},
+    {"builtins", "list"},
+    {"__builtin__", "list"},
+    {"builtins", "dict"},
+    {"__builtin__", "dict"},
+    {"builtins", "int"},
+    {"__builtin__", "int"},
+    {"__builtin__", "long"},
+    {"builtins", "float"},
+    {"__builtin__", "float"},
+    {"builtins", "set"},
+    {"__builtin__", "set"},
+    {"builtins", "tuple"},
+    {"__builtin__", "tuple"},
+    {"builtins", "str"},
+    {"builtins", "bool"},
+    {"__builtin__", "bool"},
+    {"__builtin__", "unicode"},
+    {"numpy", "ndarray"},
+    {"numpy", "dtype"},
+    {"numpy.core.multiarray", "scalar"},
+    {"numpy._core.multiarray", "scalar"},
+    {"numpy.core.multiarray", "_reconstruct"},
+    {"numpy._core.multiarray", "_reconstruct"},
+    {"datetime", "datetime"},
+    {"datetime", "timedelta"},
+    {"datetime", "date"},
+    {"pathlib", "PosixPath"},
+    {"pathlib", "PurePosixPath"},
+    {"pathlib._local", "PosixPath"},
+    {"argparse", "Namespace"},
+    {"torch", "Tensor"},
+    {"torch", "per_tensor_affine"},
+    {"torch", "per_channel_affine"},
+    {"torch", "per_tensor_symmetric"},
+    {"torch", "per_channel_symmetric"},
+    {"torch", "per_channel_affine_float_qparams"},
+    {"torch.serialization", "_get_layout"},
+    {"torch.torch_version", "TorchVersion"},
+    {"torch._C", "Generator"},
+    {"torch._utils", "_rebuild_sparse_tensor"},
+    {"torch._utils", "_rebuild_sparse_csr_tensor"},
+    {"torch._utils", "_rebuild_qtensor"},
+    {"torch._utils", "_rebuild_nested_tensor"},
 };
 
 std::string dotted(std::string_view module, std::string_view name) {
@@ -100,31 +135,38 @@ NodeId TorchObjects::persistent(NodeId id) {
   const auto is = [&](NodeId node, ValueKind kind) { return nodes_.kind(node) == kind; };
   if (!is(id, ValueKind::tuple)) throw FormatError("a persistent id that is no tuple");
   const auto parts = nodes_.items(id);
-  if (parts.size() != 5 || !is(parts[0], ValueKind::text) || nodes_.as_text(parts[0]) != "storage" ||
-      !is(parts[1], ValueKind::global) || !is(parts[2], ValueKind::text) || !is(parts[3], ValueKind::text) ||
+  if (parts.size() != 5 || !is(parts[0], ValueKind::text) ||
+      nodes_.as_text(parts[0]) != "storage" || !is(parts[1], ValueKind::global) ||
+      !is(parts[2], ValueKind::text) || !is(parts[3], ValueKind::text) ||
       !is(parts[4], ValueKind::integer)) {
-    throw FormatError("a persistent id that is not (\"storage\", class, key, location, number of elements)");
+    throw FormatError(
+        "a persistent id that is not (\"storage\", class, key, location, number of elements)");
   }
   const std::string_view storage_class = nodes_.name_of(parts[1]), key = nodes_.as_text(parts[2]);
   const std::string_view module = nodes_.module_of(parts[1]);
-  const auto dtype = storage_class == "UntypedStorage" ? Dtype::uint8 : dtype_from_storage_class(storage_class);
+  const auto dtype =
+      storage_class == "UntypedStorage" ? Dtype::uint8 : dtype_from_storage_class(storage_class);
   if (!dtype || (module != "torch" && module != "torch.storage" && module != "torch.cuda")) {
-    throw FormatError("storage \"" + std::string(key) + "\" is of class " + dotted(module, storage_class) +
-                      ", which is no storage class of torch");
+    throw FormatError("storage \"" + std::string(key) + "\" is of class " +
+                      dotted(module, storage_class) + ", which is no storage class of torch");
   }
   const std::int64_t count = nodes_.as_integer(parts[4]);
-  if (count < 0) throw FormatError("storage \"" + std::string(key) + "\" of " + std::to_string(count) + " elements");
-  const std::uint64_t nbytes = checked_mul(static_cast<std::uint64_t>(count), itemsize(*dtype), "a storage's size");
+  if (count < 0)
+    throw FormatError("storage \"" + std::string(key) + "\" of " + std::to_string(count) +
+                      " elements");
+  const std::uint64_t nbytes =
+      checked_mul(static_cast<std::uint64_t>(count), itemsize(*dtype), "a storage's size");
   const auto next = static_cast<std::uint32_t>(index_.storages.size());
   const auto [at, is_new] = numbers_.try_emplace(std::string(key), next);
   if (is_new) {
-    index_.storages.push_back({nbytes, location_number(nodes_.as_text(parts[3])), info(*dtype).swap_nbytes, *dtype,
-                               std::string(key)});
+    index_.storages.push_back({nbytes, location_number(nodes_.as_text(parts[3])),
+                               info(*dtype).swap_nbytes, *dtype, std::string(key)});
   } else {
     const StoredStorage& first = index_.storages[at->second];
     if (first.nbytes != nbytes || first.dtype != *dtype) {
-      throw FormatError("storage \"" + std::string(key) + "\" is mentioned as " + std::string(name(*dtype)) + " of " +
-                        std::to_string(nbytes) + " bytes, and before as " + std::string(name(first.dtype)) + " of " +
+      throw FormatError("storage \"" + std::string(key) + "\" is mentioned as " +
+                        std::string(name(*dtype)) + " of " + std::to_string(nbytes) +
+                        " bytes, and before as " + std::string(name(first.dtype)) + " of " +
                         std::to_string(first.nbytes));
     }
   }
@@ -132,34 +174,42 @@ NodeId TorchObjects::persistent(NodeId id) {
 }
 
 Dims TorchObjects::dims(NodeId node, const char* what) const {
-  constexpr std::size_t kMaxDimensions = 64;  // torch allows no more: c10/core/TensorImpl.h, and numpy's limit
+  constexpr std::size_t kMaxDimensions =
+      64;  // torch allows no more: c10/core/TensorImpl.h, and numpy's limit
   const ValueKind kind = nodes_.kind(node);
   if (kind != ValueKind::tuple && kind != ValueKind::size) {
     throw FormatError(std::string("a tensor's ") + what + " is no tuple");
   }
   const auto items = nodes_.items(node);
-  if (items.size() > kMaxDimensions) throw FormatError("a tensor of " + std::to_string(items.size()) + " dimensions");
+  if (items.size() > kMaxDimensions)
+    throw FormatError("a tensor of " + std::to_string(items.size()) + " dimensions");
   std::array<std::int64_t, kMaxDimensions> values;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (nodes_.kind(items[i]) != ValueKind::integer) throw FormatError(std::string("a tensor's ") + what + " holds what is no int");
+    if (nodes_.kind(items[i]) != ValueKind::integer)
+      throw FormatError(std::string("a tensor's ") + what + " holds what is no int");
     values[i] = nodes_.as_integer(items[i]);
-    if (values[i] < 0) throw FormatError(std::string("a tensor's ") + what + " holds " + std::to_string(values[i]));
+    if (values[i] < 0)
+      throw FormatError(std::string("a tensor's ") + what + " holds " + std::to_string(values[i]));
   }
   return Dims(std::span<const std::int64_t>(values.data(), items.size()));
 }
 
 bool TorchObjects::truth(NodeId node, const char* what) const {
-  if (nodes_.kind(node) != ValueKind::boolean) throw FormatError(std::string("a tensor's ") + what + " is no bool");
+  if (nodes_.kind(node) != ValueKind::boolean)
+    throw FormatError(std::string("a tensor's ") + what + " is no bool");
   return nodes_.as_boolean(node);
 }
 
 NodeId TorchObjects::make_tensor(std::span<const NodeId> a, Known function) {
   const std::size_t least = function == Known::tensor_v0 ? 4 : function == Known::tensor_v2 ? 6 : 7;
   if (a.size() < least || a.size() > least + (function == Known::tensor_v0 ? 0 : 1)) {
-    throw FormatError("a tensor made of " + std::to_string(a.size()) + " parts, expected " + std::to_string(least));
+    throw FormatError("a tensor made of " + std::to_string(a.size()) + " parts, expected " +
+                      std::to_string(least));
   }
-  if (nodes_.kind(a[0]) != ValueKind::storage) throw FormatError("a tensor over what is no storage");
-  if (nodes_.kind(a[1]) != ValueKind::integer) throw FormatError("a tensor whose storage offset is no int");
+  if (nodes_.kind(a[0]) != ValueKind::storage)
+    throw FormatError("a tensor over what is no storage");
+  if (nodes_.kind(a[1]) != ValueKind::integer)
+    throw FormatError("a tensor whose storage offset is no int");
   TensorRow row;
   row.storage = nodes_.storage_number(a[0]);
   row.dtype = nodes_.as_dtype(a[0]);
@@ -182,7 +232,8 @@ NodeId TorchObjects::make_tensor(std::span<const NodeId> a, Known function) {
   }
   const Dims shape = dims(a[2], "shape"), stride = dims(a[3], "stride");
   try {
-    Tensor(Storage(kMeta, nullptr, storage.nbytes, nullptr), row.dtype, shape, stride, row.storage_offset);
+    Tensor(Storage(kMeta, nullptr, storage.nbytes, nullptr), row.dtype, shape, stride,
+           row.storage_offset);
   } catch (const Error& error) {
     throw FormatError(std::string(error.what()) + " (storage \"" + storage.key + "\")");
   }
@@ -191,18 +242,21 @@ NodeId TorchObjects::make_tensor(std::span<const NodeId> a, Known function) {
 
 // (dtype, shape, stride, requires_grad)
 NodeId TorchObjects::make_meta_tensor(std::span<const NodeId> a) {
-  if (a.size() != 4 || nodes_.kind(a[0]) != ValueKind::dtype) throw FormatError("a meta tensor without a dtype");
+  if (a.size() != 4 || nodes_.kind(a[0]) != ValueKind::dtype)
+    throw FormatError("a meta tensor without a dtype");
   TensorRow row;
   row.dtype = nodes_.as_dtype(a[0]);
   row.requires_grad = truth(a[3], "requires_grad");
   const Dims shape = dims(a[1], "shape"), stride = dims(a[2], "stride");
-  if (shape.size() != stride.size()) throw FormatError("a meta tensor whose shape and strides differ in length");
+  if (shape.size() != stride.size())
+    throw FormatError("a meta tensor whose shape and strides differ in length");
   return nodes_.tensor(row, {shape.begin(), shape.size()}, {stride.begin(), stride.size()});
 }
 
 // (tensor, requires_grad, hooks): the tensor as it stands elsewhere stays what it was.
 NodeId TorchObjects::make_parameter(std::span<const NodeId> a) {
-  if (a.empty() || nodes_.kind(a[0]) != ValueKind::tensor) throw FormatError("a Parameter of what is no tensor");
+  if (a.empty() || nodes_.kind(a[0]) != ValueKind::tensor)
+    throw FormatError("a Parameter of what is no tensor");
   TensorRow row = nodes_.row(a[0]);
   row.is_parameter = true;
   row.requires_grad = a.size() < 2 || truth(a[1], "requires_grad");
@@ -212,7 +266,8 @@ NodeId TorchObjects::make_parameter(std::span<const NodeId> a) {
 
 // _codecs.encode(text, "latin1"): how protocol 2 writes bytes.
 NodeId TorchObjects::encode(std::span<const NodeId> a) {
-  if (a.size() != 2 || nodes_.kind(a[0]) != ValueKind::text || nodes_.kind(a[1]) != ValueKind::text ||
+  if (a.size() != 2 || nodes_.kind(a[0]) != ValueKind::text ||
+      nodes_.kind(a[1]) != ValueKind::text ||
       (nodes_.as_text(a[1]) != "latin1" && nodes_.as_text(a[1]) != "latin-1")) {
     throw FormatError("bytes that are not a text encoded as latin1");
   }
@@ -234,11 +289,13 @@ NodeId TorchObjects::encode(std::span<const NodeId> a) {
 
 NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
   const bool is_name = nodes_.kind(callable) == ValueKind::global;
-  if (!is_name) throw FormatError("calls a value of kind " + std::string(name(nodes_.kind(callable))));
+  if (!is_name)
+    throw FormatError("calls a value of kind " + std::string(name(nodes_.kind(callable))));
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
   if (options_.refuse_objects && !is_plain_data(module, name)) {
-    throw UnsafePickleError(where_ + ": holds an object of " + dotted(module, name) +
-                            ", which is not plain data; without refuse_objects it is kept as an inert object");
+    throw UnsafePickleError(
+        where_ + ": holds an object of " + dotted(module, name) +
+        ", which is not plain data; without refuse_objects it is kept as an inert object");
   }
   return nodes_.object(callable, arguments, made);
 }
@@ -246,23 +303,32 @@ NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
 NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
   const auto span = nodes_.items(arguments);
   const std::vector<NodeId> a(span.begin(), span.end());  // the table grows meanwhile
-  const auto kind_of = [&](std::size_t i) { return i < a.size() ? nodes_.kind(a[i]) : ValueKind::none; };
+  const auto kind_of = [&](std::size_t i) {
+    return i < a.size() ? nodes_.kind(a[i]) : ValueKind::none;
+  };
   if (made == Made::by_new_with_keywords) return inert(callable, arguments, made);
   switch (known(callable)) {
-    case Known::tensor_v2: return make_tensor(a, Known::tensor_v2);
-    case Known::tensor_v3: return make_tensor(a, Known::tensor_v3);
-    case Known::tensor_v0: return make_tensor(a, Known::tensor_v0);
-    case Known::meta_tensor: return make_meta_tensor(a);
-    case Known::parameter: return make_parameter(a);
+    case Known::tensor_v2:
+      return make_tensor(a, Known::tensor_v2);
+    case Known::tensor_v3:
+      return make_tensor(a, Known::tensor_v3);
+    case Known::tensor_v0:
+      return make_tensor(a, Known::tensor_v0);
+    case Known::meta_tensor:
+      return make_meta_tensor(a);
+    case Known::parameter:
+      return make_parameter(a);
     case Known::parameter_with_state: {
       const NodeId parameter = make_parameter(a);
       if (kind_of(3) == ValueKind::dict) nodes_.set_attributes(parameter, a[3]);
       return parameter;
     }
     case Known::from_type: {  // (function, type, arguments, state)
-      const bool plain = kind_of(1) == ValueKind::global && nodes_.module_of(a[1]).starts_with("torch") &&
+      const bool plain = kind_of(1) == ValueKind::global &&
+                         nodes_.module_of(a[1]).starts_with("torch") &&
                          (nodes_.name_of(a[1]) == "Tensor" || nodes_.name_of(a[1]) == "Parameter");
-      if (!plain || a.size() != 4 || kind_of(2) != ValueKind::tuple || known(a[0]) == Known::from_type) {
+      if (!plain || a.size() != 4 || kind_of(2) != ValueKind::tuple ||
+          known(a[0]) == Known::from_type) {
         return inert(callable, arguments, made);
       }
       const NodeId tensor = call(a[0], a[2], Made::by_call);
@@ -272,60 +338,73 @@ NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
     case Known::ordered_dict: {
       const NodeId dict = nodes_.container(ValueKind::ordered_dict);
       if (a.empty()) return dict;
-      if (a.size() != 1 || kind_of(0) != ValueKind::list) throw FormatError("an OrderedDict made of what is no list");
+      if (a.size() != 1 || kind_of(0) != ValueKind::list)
+        throw FormatError("an OrderedDict made of what is no list");
       for (std::size_t i = 0; i < nodes_.items(a[0]).size(); ++i) {
         const NodeId pair = nodes_.items(a[0])[i];
-        const bool is_pair = (nodes_.kind(pair) == ValueKind::list || nodes_.kind(pair) == ValueKind::tuple) &&
-                             nodes_.items(pair).size() == 2 && nodes_.can_be_key(nodes_.items(pair)[0]);
+        const bool is_pair =
+            (nodes_.kind(pair) == ValueKind::list || nodes_.kind(pair) == ValueKind::tuple) &&
+            nodes_.items(pair).size() == 2 && nodes_.can_be_key(nodes_.items(pair)[0]);
         if (!is_pair) throw FormatError("an OrderedDict made of what are no pairs");
         nodes_.set(dict, nodes_.items(pair)[0], nodes_.items(pair)[1]);
       }
       return dict;
     }
     case Known::size: {
-      if (a.size() != 1 || kind_of(0) != ValueKind::tuple) throw FormatError("a torch.Size of what is no tuple");
+      if (a.size() != 1 || kind_of(0) != ValueKind::tuple)
+        throw FormatError("a torch.Size of what is no tuple");
       const Dims sizes = dims(a[0], "size");
       const auto parts = nodes_.items(a[0]);
       const std::vector<NodeId> items(parts.begin(), parts.end());
       return nodes_.sequence(ValueKind::size, items);
     }
     case Known::device: {
-      if (a.empty() || a.size() > 2 || kind_of(0) != ValueKind::text || (a.size() == 2 && kind_of(1) != ValueKind::integer)) {
+      if (a.empty() || a.size() > 2 || kind_of(0) != ValueKind::text ||
+          (a.size() == 2 && kind_of(1) != ValueKind::integer)) {
         throw FormatError("a torch.device that is no (type, index)");
       }
       std::string text(nodes_.as_text(a[0]));
       if (a.size() == 2) text += ":" + std::to_string(nodes_.as_integer(a[1]));
       return nodes_.device(text);
     }
-    case Known::encode: return encode(a);
+    case Known::encode:
+      return encode(a);
     case Known::bytes:
       if (a.empty()) return nodes_.bytes("");
       return inert(callable, arguments, made);
     case Known::bytearray:
       if (a.empty()) return nodes_.bytearray("");
-      if (kind_of(0) != ValueKind::bytes || a.size() != 1) throw FormatError("a bytearray of what are no bytes");
+      if (kind_of(0) != ValueKind::bytes || a.size() != 1)
+        throw FormatError("a bytearray of what are no bytes");
       return nodes_.bytearray(std::string(nodes_.as_text(a[0])));
-    case Known::set: case Known::frozenset: {
+    case Known::set:
+    case Known::frozenset: {
       const ValueKind kind = known(callable) == Known::set ? ValueKind::set : ValueKind::frozenset;
       if (a.empty()) return nodes_.container(kind);
-      if (a.size() != 1 || kind_of(0) != ValueKind::list) throw FormatError("a set of what is no list");
+      if (a.size() != 1 || kind_of(0) != ValueKind::list)
+        throw FormatError("a set of what is no list");
       const auto parts = nodes_.items(a[0]);
       const std::vector<NodeId> items(parts.begin(), parts.end());
       return nodes_.sequence(kind, items);
     }
     case Known::complex: {
-      const auto number = [&](std::size_t i) { return kind_of(i) == ValueKind::real || kind_of(i) == ValueKind::integer; };
-      if (a.size() != 2 || !number(0) || !number(1)) throw FormatError("a complex number that is no (real, imaginary)");
+      const auto number = [&](std::size_t i) {
+        return kind_of(i) == ValueKind::real || kind_of(i) == ValueKind::integer;
+      };
+      if (a.size() != 2 || !number(0) || !number(1))
+        throw FormatError("a complex number that is no (real, imaginary)");
       return nodes_.complex(nodes_.as_real(a[0]), nodes_.as_real(a[1]));
     }
-    case Known::nothing: break;
+    case Known::nothing:
+      break;
   }
   return inert(callable, arguments, made);
 }
 
 void TorchObjects::build(NodeId target, NodeId state) {
   const ValueKind kind = nodes_.kind(target), state_kind = nodes_.kind(state);
-  if (kind == ValueKind::ordered_dict && (state_kind == ValueKind::dict || state_kind == ValueKind::ordered_dict)) {
+  if (kind == ValueKind::ordered_dict &&
+      (state_kind == ValueKind::dict || state_kind == ValueKind::ordered_dict)) {
     nodes_.set_attributes(target, state);  // its __dict__: `_metadata` of a state dict
     return;
   }
@@ -333,7 +412,8 @@ void TorchObjects::build(NodeId target, NodeId state) {
     nodes_.set_attributes(target, state);
     return;
   }
-  throw FormatError("sets the state of a value of kind " + std::string(name(kind)) + ", which has none to set");
+  throw FormatError("sets the state of a value of kind " + std::string(name(kind)) +
+                    ", which has none to set");
 }
 
 }  // namespace transload

@@ -25,8 +25,23 @@ class TorchObjects : public PickleObjects {
 
  private:
   enum class Known : std::uint8_t {
-    nothing, ordered_dict, size, device, encode, bytes, bytearray, set, frozenset, complex,
-    tensor_v0, tensor_v2, tensor_v3, parameter, parameter_with_state, meta_tensor, from_type,
+    nothing,
+    ordered_dict,
+    size,
+    device,
+    encode,
+    bytes,
+    bytearray,
+    set,
+    frozenset,
+    complex,
+    tensor_v0,
+    tensor_v2,
+    tensor_v3,
+    parameter,
+    parameter_with_state,
+    meta_tensor,
+    from_type,
   };
   Known known(NodeId callable);
   NodeId make_tensor(std::span<const NodeId> arguments, Known function);

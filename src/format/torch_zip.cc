@@ -42,8 +42,8 @@ void check_version(ZipArchive& zip, const std::string& path) {
   int version = -1;
   std::from_chars(digits.data(), digits.data() + digits.size(), version);
   if (version < kMinVersion || version > kMaxVersion) {
-    throw UnsupportedError(path + ": version \"" + text + "\" of the format; known are " + std::to_string(kMinVersion) + " to " +
-                           std::to_string(kMaxVersion));
+    throw UnsupportedError(path + ": version \"" + text + "\" of the format; known are " +
+                           std::to_string(kMinVersion) + " to " + std::to_string(kMaxVersion));
   }
 }
 
@@ -65,7 +65,8 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   ZipArchive zip(index.files[0]);
   if (zip.members().empty()) throw FormatError(name + ": a zip archive without members");
   ZipMember* pickle = zip.find("data.pkl");
-  if (!pickle) throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
+  if (!pickle)
+    throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
   check_version(zip, name);
   const bool big_endian = is_big_endian(zip, name);
 
@@ -80,13 +81,17 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   records.reserve(index.storages.size());
   for (const StoredStorage& storage : index.storages) {
     ZipMember* const record = zip.find("data/" + storage.key);
-    if (!record) throw FormatError(name + ": storage \"data/" + storage.key + "\" is mentioned, but is not in the file");
+    if (!record)
+      throw FormatError(name + ": storage \"data/" + storage.key +
+                        "\" is mentioned, but is not in the file");
     if (record->nbytes != storage.nbytes) {
-      throw FormatError(name + ": storage \"data/" + storage.key + "\" has " + std::to_string(record->nbytes) +
-                        " bytes, the pickle says " + std::to_string(storage.nbytes));
+      throw FormatError(name + ": storage \"data/" + storage.key + "\" has " +
+                        std::to_string(record->nbytes) + " bytes, the pickle says " +
+                        std::to_string(storage.nbytes));
     }
     if (record->deflated && record->nbytes / 1040 > record->stored_nbytes) {
-      throw FormatError(name + ": storage \"data/" + storage.key + "\" claims to inflate to more than is possible");
+      throw FormatError(name + ": storage \"data/" + storage.key +
+                        "\" claims to inflate to more than is possible");
     }
     records.push_back(record);
   }
@@ -101,11 +106,17 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
     if (!big_endian) storage.swap_nbytes = 1;
     const ZipMember& record = *records[i];
     if (storage.nbytes) {
-      index.pieces.push_back({i, 0, storage.nbytes, 1, 0, {0, record.data_offset, record.stored_nbytes},
+      index.pieces.push_back({i,
+                              0,
+                              storage.nbytes,
+                              1,
+                              0,
+                              {0, record.data_offset, record.stored_nbytes},
                               record.deflated ? Encoding::deflated : Encoding::as_is,
                               record.crc32 ? std::optional(record.crc32) : std::nullopt});
     }
-    storages.emplace_back(kMeta, nullptr, storage.nbytes, std::shared_ptr<void>(identities, identities->data() + i));
+    storages.emplace_back(kMeta, nullptr, storage.nbytes,
+                          std::shared_ptr<void>(identities, identities->data() + i));
   }
   index.contents = StateDict(nodes, std::move(storages));
   return index;
@@ -115,8 +126,9 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
 std::string root_folder(std::string_view file_name) {
   const std::size_t dot = file_name.rfind('.');
   const std::string root(file_name.substr(0, dot == 0 ? std::string_view::npos : dot));
-  const bool plain = !root.empty() && root.find('/') == std::string::npos &&
-                     std::all_of(root.begin(), root.end(), [](char c) { return c > 0x1F && c < 0x7F; });
+  const bool plain =
+      !root.empty() && root.find('/') == std::string::npos &&
+      std::all_of(root.begin(), root.end(), [](char c) { return c > 0x1F && c < 0x7F; });
   return plain ? root : "archive";
 }
 
@@ -125,7 +137,8 @@ struct Members {
   std::vector<std::string> texts;  // by member; empty for those of storages
 };
 
-Members plan_members(const std::string& root, std::string pickle, std::span<const StorageRecord> records) {
+Members plan_members(const std::string& root, std::string pickle,
+                     std::span<const StorageRecord> records) {
   Members members;
   const auto add = [&](const std::string& name, std::string text, std::uint64_t nbytes) {
     members.zip.add(root + "/" + name, nbytes);
@@ -150,7 +163,8 @@ struct TorchZipLayout {
 };
 
 // The parts of storages that the tensors use, in the order in which the values mention them.
-std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const std::string> tags, const SaveOptions& options) {
+std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const std::string> tags,
+                                        const SaveOptions& options) {
   const NodeTable& nodes = state.nodes();
   const auto storages = state.storages();
   std::vector<StorageRecord> records(storages.size());
@@ -164,12 +178,15 @@ std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const 
     // A class for the storage: of its dtype; for those that have none, bytes.
     Dtype of_class = info(dtype).storage_class.empty() ? Dtype::bits8 : dtype;
     const auto as_bytes = [](Dtype d) { return d == Dtype::bits8 || d == Dtype::uint8; };
-    if (seen[number] && as_bytes(records[number].dtype) && as_bytes(of_class) && records[number].dtype != of_class) {
+    if (seen[number] && as_bytes(records[number].dtype) && as_bytes(of_class) &&
+        records[number].dtype != of_class) {
       of_class = records[number].dtype = Dtype::bits8;
     }
     if (seen[number] && records[number].dtype != of_class) {
-      throw UnsupportedError(who + " is " + std::string(name(dtype)) + " and shares its storage with tensors of " +
-                             std::string(name(records[number].dtype)) + "; torch files cannot hold that. Clone one of them");
+      throw UnsupportedError(who + " is " + std::string(name(dtype)) +
+                             " and shares its storage with tensors of " +
+                             std::string(name(records[number].dtype)) +
+                             "; torch files cannot hold that. Clone one of them");
     }
     seen[number] = true;
     records[number].dtype = of_class;
@@ -195,8 +212,10 @@ std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const 
       std::uint64_t last = static_cast<std::uint64_t>(row.storage_offset);
       bool is_empty = false;
       for (std::size_t d = 0; d < row.ndim; ++d) {
-        if (nodes.shape(node)[d] == 0) is_empty = true;
-        else last += static_cast<std::uint64_t>((nodes.shape(node)[d] - 1) * nodes.stride(node)[d]);
+        if (nodes.shape(node)[d] == 0)
+          is_empty = true;
+        else
+          last += static_cast<std::uint64_t>((nodes.shape(node)[d] - 1) * nodes.stride(node)[d]);
       }
       if (is_empty) continue;
       begin = static_cast<std::uint64_t>(row.storage_offset) * bits / 8;
@@ -217,13 +236,15 @@ std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const 
   return records;
 }
 
-Layout lay_out(const StateDict& state, std::span<const std::string> tags, std::string_view file_name, const SaveOptions& options) {
+Layout lay_out(const StateDict& state, std::span<const std::string> tags,
+               std::string_view file_name, const SaveOptions& options) {
   const std::vector<StorageRecord> records = plan_records(state, tags, options);
   Layout layout;
   layout.index.format = "torch_zip";
   layout.index.contents = state;
   auto planned = std::make_shared<TorchZipLayout>();
-  planned->members = plan_members(root_folder(file_name), write_pickle(state, records, options.allow_objects), records);
+  planned->members = plan_members(root_folder(file_name),
+                                  write_pickle(state, records, options.allow_objects), records);
   const ZipLayout& zip = planned->members.zip;
   planned->piece_of_member.assign(zip.size(), -1);
   std::size_t member = 4;  // after the four texts
@@ -231,8 +252,14 @@ Layout lay_out(const StateDict& state, std::span<const std::string> tags, std::s
     if (records[i].key.empty()) continue;
     if (records[i].nbytes) {
       planned->piece_of_member[member] = static_cast<std::int64_t>(layout.index.pieces.size());
-      layout.index.pieces.push_back({i, records[i].begin, records[i].nbytes, 1, 0, {0, zip.data_offset(member), records[i].nbytes},
-                                     Encoding::as_is, std::nullopt});
+      layout.index.pieces.push_back({i,
+                                     records[i].begin,
+                                     records[i].nbytes,
+                                     1,
+                                     0,
+                                     {0, zip.data_offset(member), records[i].nbytes},
+                                     Encoding::as_is,
+                                     std::nullopt});
     }
     ++member;
   }
@@ -242,7 +269,8 @@ Layout lay_out(const StateDict& state, std::span<const std::string> tags, std::s
 }
 
 // Everything but the storages' bytes. It stands between them, and the descriptors want their CRCs.
-std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> crc_of_piece, Crc32Function crc32_of) {
+std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> crc_of_piece,
+                          Crc32Function crc32_of) {
   const auto& planned = *static_cast<const TorchZipLayout*>(layout.of_format.get());
   const ZipLayout& zip = planned.members.zip;
   std::vector<Literal> literals;

@@ -13,9 +13,11 @@ namespace transload {
 namespace {
 
 // APPNOTE.TXT 4.3.7 to 4.3.16.
-constexpr std::uint32_t kLocalHeader = 0x04034B50, kDescriptor = 0x08074B50, kDirectoryEntry = 0x02014B50;
+constexpr std::uint32_t kLocalHeader = 0x04034B50, kDescriptor = 0x08074B50,
+                        kDirectoryEntry = 0x02014B50;
 constexpr std::uint32_t kEnd = 0x06054B50, kEnd64 = 0x06064B50, kLocator64 = 0x07064B50;
-constexpr std::uint64_t kLocalHeaderNbytes = 30, kDirectoryEntryNbytes = 46, kEndNbytes = 22, kEnd64Nbytes = 56;
+constexpr std::uint64_t kLocalHeaderNbytes = 30, kDirectoryEntryNbytes = 46, kEndNbytes = 22,
+                        kEnd64Nbytes = 56;
 constexpr std::uint64_t kLocatorNbytes = 20, kMaxCommentNbytes = 65535;
 constexpr std::uint32_t kInZip64 = 0xFFFFFFFF;
 // 0x4246, "FB": caffe2/serialize/inline_container.cc, getPadding.
@@ -47,21 +49,25 @@ void ZipArchive::fail(std::uint64_t offset, const std::string& what) const {
 ZipArchive::ZipArchive(const File& file) : file_(file) {
   const std::uint64_t size = file.nbytes;
   if (size < kEndNbytes) fail(0, "a zip archive of " + std::to_string(size) + " bytes, cut short");
-  const std::uint64_t tail_nbytes = std::min(size, kEndNbytes + kMaxCommentNbytes + kLocatorNbytes + kEnd64Nbytes);
+  const std::uint64_t tail_nbytes =
+      std::min(size, kEndNbytes + kMaxCommentNbytes + kLocatorNbytes + kEnd64Nbytes);
   const std::uint64_t tail_offset = size - tail_nbytes;
   const std::string tail = read_text(file, tail_offset, tail_nbytes);
   const std::size_t found = tail.rfind("PK\5\6");
   if (found == std::string::npos || tail_nbytes - found < kEndNbytes) {
-    fail(size, "no end of a zip archive; the file was cut short (a download or a save that broke off)");
+    fail(size,
+         "no end of a zip archive; the file was cut short (a download or a save that broke off)");
   }
   const std::string_view end = std::string_view(tail).substr(found);
   std::uint64_t count = at<std::uint16_t>(end, 10), directory_nbytes = at<std::uint32_t>(end, 12);
   std::uint64_t directory_offset = at<std::uint32_t>(end, 16), disk = at<std::uint16_t>(end, 4);
   if (found >= kLocatorNbytes && at<std::uint32_t>(tail, found - kLocatorNbytes) == kLocator64) {
     const auto end64 = at<std::uint64_t>(tail, found - kLocatorNbytes + 8);
-    if (end64 > size || size - end64 < kEnd64Nbytes) fail(tail_offset + found, "a zip64 end record beyond the file");
+    if (end64 > size || size - end64 < kEnd64Nbytes)
+      fail(tail_offset + found, "a zip64 end record beyond the file");
     const std::string record = read_text(file, end64, kEnd64Nbytes);
-    if (at<std::uint32_t>(record, 0) != kEnd64) fail(end64, "no zip64 end record where the locator says");
+    if (at<std::uint32_t>(record, 0) != kEnd64)
+      fail(end64, "no zip64 end record where the locator says");
     disk = at<std::uint32_t>(record, 16);
     count = at<std::uint64_t>(record, 32);
     directory_nbytes = at<std::uint64_t>(record, 40);
@@ -69,11 +75,13 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
   }
   if (disk != 0) fail(tail_offset + found, "a zip archive of several disks");
   if (directory_offset > size || directory_nbytes > size - directory_offset) {
-    fail(tail_offset + found, "a directory of " + std::to_string(directory_nbytes) + " bytes at offset " +
-                                  std::to_string(directory_offset) + ", beyond the file's " + std::to_string(size));
+    fail(tail_offset + found, "a directory of " + std::to_string(directory_nbytes) +
+                                  " bytes at offset " + std::to_string(directory_offset) +
+                                  ", beyond the file's " + std::to_string(size));
   }
   if (count > directory_nbytes / kDirectoryEntryNbytes) {
-    fail(tail_offset + found, std::to_string(count) + " members in a directory of " + std::to_string(directory_nbytes) + " bytes");
+    fail(tail_offset + found, std::to_string(count) + " members in a directory of " +
+                                  std::to_string(directory_nbytes) + " bytes");
   }
   directory_ = read_text(file, directory_offset, directory_nbytes);
   members_.reserve(count);
@@ -81,27 +89,38 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
   std::uint64_t here = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t where = directory_offset + here;
-    if (directory_nbytes - here < kDirectoryEntryNbytes || at<std::uint32_t>(directory_, here) != kDirectoryEntry) {
-      fail(where, "no directory entry, expected member " + std::to_string(i) + " of " + std::to_string(count));
+    if (directory_nbytes - here < kDirectoryEntryNbytes ||
+        at<std::uint32_t>(directory_, here) != kDirectoryEntry) {
+      fail(where, "no directory entry, expected member " + std::to_string(i) + " of " +
+                      std::to_string(count));
     }
     const std::string_view entry = std::string_view(directory_).substr(here);
     const auto flags = at<std::uint16_t>(entry, 8), method = at<std::uint16_t>(entry, 10);
-    const auto name_nbytes = at<std::uint16_t>(entry, 28), extra_nbytes = at<std::uint16_t>(entry, 30);
-    const std::uint64_t whole = kDirectoryEntryNbytes + name_nbytes + extra_nbytes + at<std::uint16_t>(entry, 32);
+    const auto name_nbytes = at<std::uint16_t>(entry, 28),
+               extra_nbytes = at<std::uint16_t>(entry, 30);
+    const std::uint64_t whole =
+        kDirectoryEntryNbytes + name_nbytes + extra_nbytes + at<std::uint16_t>(entry, 32);
     if (whole > entry.size()) fail(where, "a directory entry that ends beyond the directory");
-    ZipMember member{entry.substr(kDirectoryEntryNbytes, name_nbytes), at<std::uint32_t>(entry, 42),
-                     at<std::uint32_t>(entry, 20), at<std::uint32_t>(entry, 24), 0, at<std::uint32_t>(entry, 16), method == 8};
+    ZipMember member{entry.substr(kDirectoryEntryNbytes, name_nbytes),
+                     at<std::uint32_t>(entry, 42),
+                     at<std::uint32_t>(entry, 20),
+                     at<std::uint32_t>(entry, 24),
+                     0,
+                     at<std::uint32_t>(entry, 16),
+                     method == 8};
     const std::string label = "member \"" + std::string(member.name) + "\"";
     // The zip64 field has those of the three that do not fit, in this order.
     std::string_view extra = entry.substr(kDirectoryEntryNbytes + name_nbytes, extra_nbytes);
-    bool missing = member.nbytes == kInZip64 || member.stored_nbytes == kInZip64 || member.header_offset == kInZip64;
+    bool missing = member.nbytes == kInZip64 || member.stored_nbytes == kInZip64 ||
+                   member.header_offset == kInZip64;
     while (missing && extra.size() >= 4) {
       const std::uint64_t field_nbytes = at<std::uint16_t>(extra, 2);
       if (field_nbytes > extra.size() - 4) break;
       if (at<std::uint16_t>(extra, 0) == 1) {
         std::string_view field = extra.substr(4, field_nbytes);
         missing = false;
-        for (std::uint64_t* value : {&member.nbytes, &member.stored_nbytes, &member.header_offset}) {
+        for (std::uint64_t* value :
+             {&member.nbytes, &member.stored_nbytes, &member.header_offset}) {
           if (*value != kInZip64) continue;
           if (field.size() < 8) fail(where, label + ": a zip64 field that is too short");
           *value = at<std::uint64_t>(field, 0);
@@ -110,21 +129,28 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
       }
       extra.remove_prefix(4 + field_nbytes);
     }
-    if (missing) fail(where, label + ": its size or place should be in a zip64 field, there is none");
+    if (missing)
+      fail(where, label + ": its size or place should be in a zip64 field, there is none");
     if (flags & kEncrypted) fail(where, label + " is encrypted");
-    if (method != 0 && method != 8) fail(where, label + " is compressed by method " + std::to_string(method) + ", known are 0 and 8");
+    if (method != 0 && method != 8)
+      fail(where,
+           label + " is compressed by method " + std::to_string(method) + ", known are 0 and 8");
     if (method == 0 && member.stored_nbytes != member.nbytes) {
-      fail(where, label + " is stored in " + std::to_string(member.stored_nbytes) + " bytes and has " + std::to_string(member.nbytes));
+      fail(where, label + " is stored in " + std::to_string(member.stored_nbytes) +
+                      " bytes and has " + std::to_string(member.nbytes));
     }
     if (member.header_offset > size || size - member.header_offset < kLocalHeaderNbytes ||
         member.stored_nbytes > size - member.header_offset - kLocalHeaderNbytes) {
-      fail(where, label + ": " + std::to_string(member.stored_nbytes) + " bytes at offset " + std::to_string(member.header_offset) +
-                      ", beyond the file's " + std::to_string(size));
+      fail(where, label + ": " + std::to_string(member.stored_nbytes) + " bytes at offset " +
+                      std::to_string(member.header_offset) + ", beyond the file's " +
+                      std::to_string(size));
     }
     const std::size_t slash = member.name.find('/');
-    if (slash == std::string_view::npos) fail(where, label + " lies in no folder, as those of PyTorch do");
+    if (slash == std::string_view::npos)
+      fail(where, label + " lies in no folder, as those of PyTorch do");
     if (i == 0) root_ = member.name.substr(0, slash);
-    if (member.name.substr(0, slash) != root_) fail(where, label + " lies in another folder than \"" + root_ + "\"");
+    if (member.name.substr(0, slash) != root_)
+      fail(where, label + " lies in another folder than \"" + root_ + "\"");
     if (!by_name_.try_emplace(member.name.substr(slash + 1), members_.size()).second) {
       fail(where, label + " is there twice");
     }
@@ -139,8 +165,9 @@ ZipMember* ZipArchive::find(std::string_view name) {
 }
 
 void ZipArchive::find_data(std::vector<ZipMember*> members) {
-  std::sort(members.begin(), members.end(),
-            [](const ZipMember* a, const ZipMember* b) { return a->header_offset < b->header_offset; });
+  std::sort(members.begin(), members.end(), [](const ZipMember* a, const ZipMember* b) {
+    return a->header_offset < b->header_offset;
+  });
   // Where headers stand close together one read fetches many; else each is read alone, and no data with it.
   constexpr std::uint64_t kWindow = 64 << 10, kClose = 2048;
   std::string window;
@@ -150,16 +177,21 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
     const std::uint64_t offset = member.header_offset;
     if (offset < window_offset || offset + kLocalHeaderNbytes > window_offset + window.size()) {
       const bool close = i + 1 < members.size() && members[i + 1]->header_offset - offset < kClose;
-      window = read_text(file_, offset, close ? std::min(kWindow, file_.nbytes - offset) : kLocalHeaderNbytes);
+      window = read_text(file_, offset,
+                         close ? std::min(kWindow, file_.nbytes - offset) : kLocalHeaderNbytes);
       window_offset = offset;
     }
     const std::string_view header = std::string_view(window).substr(offset - window_offset);
     const std::string label = "member \"" + std::string(member.name) + "\"";
-    if (at<std::uint32_t>(header, 0) != kLocalHeader) fail(offset, label + " has no local header where the directory says");
-    member.data_offset = offset + kLocalHeaderNbytes + at<std::uint16_t>(header, 26) + at<std::uint16_t>(header, 28);
-    if (member.data_offset > file_.nbytes || member.stored_nbytes > file_.nbytes - member.data_offset) {
-      fail(offset, label + ": " + std::to_string(member.stored_nbytes) + " bytes from offset " + std::to_string(member.data_offset) +
-                       " on, beyond the file's " + std::to_string(file_.nbytes));
+    if (at<std::uint32_t>(header, 0) != kLocalHeader)
+      fail(offset, label + " has no local header where the directory says");
+    member.data_offset =
+        offset + kLocalHeaderNbytes + at<std::uint16_t>(header, 26) + at<std::uint16_t>(header, 28);
+    if (member.data_offset > file_.nbytes ||
+        member.stored_nbytes > file_.nbytes - member.data_offset) {
+      fail(offset, label + ": " + std::to_string(member.stored_nbytes) + " bytes from offset " +
+                       std::to_string(member.data_offset) + " on, beyond the file's " +
+                       std::to_string(file_.nbytes));
     }
   }
 }
@@ -167,19 +199,23 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
 std::string ZipArchive::read(ZipMember& member, std::uint64_t max_nbytes) {
   const std::string label = "member \"" + std::string(member.name) + "\"";
   if (member.nbytes > max_nbytes) {
-    fail(member.header_offset, label + " of " + std::to_string(member.nbytes) + " bytes, at most " + std::to_string(max_nbytes) + " are read");
+    fail(member.header_offset, label + " of " + std::to_string(member.nbytes) + " bytes, at most " +
+                                   std::to_string(max_nbytes) + " are read");
   }
   if (!member.data_offset) find_data({&member});
   std::string stored = read_text(file_, member.data_offset, member.stored_nbytes);
   if (!member.deflated) return stored;
   // Deflate makes at most 1032 bytes of one: a claim beyond that is false.
-  if (member.nbytes / 1040 > member.stored_nbytes) fail(member.header_offset, label + " claims to inflate to more than is possible");
+  if (member.nbytes / 1040 > member.stored_nbytes)
+    fail(member.header_offset, label + " claims to inflate to more than is possible");
   std::string inflated(member.nbytes, '\0');
   const std::unique_ptr<libdeflate_decompressor, void (*)(libdeflate_decompressor*)> inflate(
       libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
   if (!inflate) throw IoError(file_.path.string() + ": no memory to inflate " + label, ENOMEM);
-  if (libdeflate_deflate_decompress(inflate.get(), stored.data(), stored.size(), inflated.data(), inflated.size(), nullptr) != LIBDEFLATE_SUCCESS) {
-    fail(member.data_offset, label + " is damaged: it does not inflate to its " + std::to_string(member.nbytes) + " bytes");
+  if (libdeflate_deflate_decompress(inflate.get(), stored.data(), stored.size(), inflated.data(),
+                                    inflated.size(), nullptr) != LIBDEFLATE_SUCCESS) {
+    fail(member.data_offset, label + " is damaged: it does not inflate to its " +
+                                 std::to_string(member.nbytes) + " bytes");
   }
   return inflated;
 }
@@ -198,7 +234,8 @@ std::string ZipLayout::local_zip64(const Member& member) const {
 
 std::size_t ZipLayout::add(std::string name, std::uint64_t nbytes) {
   Member member{std::move(name), nbytes, next_, 0};
-  const std::uint64_t before = next_ + kLocalHeaderNbytes + member.name.size() + local_zip64(member).size() + 4;
+  const std::uint64_t before =
+      next_ + kLocalHeaderNbytes + member.name.size() + local_zip64(member).size() + 4;
   member.data_offset = round_up(before, alignment_);
   const std::uint64_t descriptor_nbytes = nbytes == 0 ? 0 : local_zip64(member).empty() ? 16 : 24;
   next_ = member.data_offset + nbytes + descriptor_nbytes;
@@ -209,13 +246,14 @@ std::size_t ZipLayout::add(std::string name, std::uint64_t nbytes) {
 std::string ZipLayout::header(std::size_t number) const {
   const Member& member = members_[number];
   const std::string zip64 = local_zip64(member);
-  const std::uint64_t padding =
-      member.data_offset - member.header_offset - kLocalHeaderNbytes - member.name.size() - zip64.size() - 4;
+  const std::uint64_t padding = member.data_offset - member.header_offset - kLocalHeaderNbytes -
+                                member.name.size() - zip64.size() - 4;
   std::string out;
   put(out, kLocalHeader);
   put(out, std::uint16_t{0});  // version needed
   put(out, static_cast<std::uint16_t>(member.nbytes ? kUtf8 | kHasDescriptor : kUtf8));
-  out.append(2 + 2 + 2 + 4 + 4 + 4, '\0');  // stored, no time, no date; CRC and sizes follow the data
+  out.append(2 + 2 + 2 + 4 + 4 + 4,
+             '\0');  // stored, no time, no date; CRC and sizes follow the data
   if (member.nbytes >= kInZip64) out.replace(out.size() - 8, 8, std::string(8, '\xFF'));
   put(out, static_cast<std::uint16_t>(member.name.size()));
   put(out, static_cast<std::uint16_t>(zip64.size() + 4 + padding));

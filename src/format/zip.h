@@ -26,12 +26,13 @@ class ZipArchive {
   explicit ZipArchive(const File& file);
 
   const File& file() const { return file_; }
-  std::string_view root() const { return root_; }         // the folder that all members lie in
-  ZipMember* find(std::string_view name);                 // without the folder; null if there is none
+  std::string_view root() const { return root_; }  // the folder that all members lie in
+  ZipMember* find(std::string_view name);          // without the folder; null if there is none
   std::vector<ZipMember>& members() { return members_; }  // in the order of the directory
   // Reads the local headers of these members, in file order, for where their data begins.
   void find_data(std::vector<ZipMember*> members);
-  std::string read(ZipMember& member, std::uint64_t max_nbytes);  // all its bytes, inflated if need be
+  std::string read(ZipMember& member,
+                   std::uint64_t max_nbytes);  // all its bytes, inflated if need be
 
  private:
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
@@ -58,7 +59,9 @@ class ZipLayout {
   // What stands behind it: the data descriptor.
   std::string descriptor(std::size_t member, std::uint32_t crc32) const;
   std::uint64_t header_offset(std::size_t member) const { return members_[member].header_offset; }
-  std::uint64_t data_end(std::size_t member) const { return members_[member].data_offset + members_[member].nbytes; }
+  std::uint64_t data_end(std::size_t member) const {
+    return members_[member].data_offset + members_[member].nbytes;
+  }
   // The central directory and the end records, from directory_offset() on.
   std::string directory(const std::vector<std::uint32_t>& crc32) const;
   std::uint64_t directory_offset() const { return next_; }

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::string_view kSuffix = ".saving";
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int error_number) {
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what,
+                       int error_number) {
   throw IoError(path.string() + ": " + what + ": " + std::strerror(error_number), error_number);
 }
 
@@ -29,8 +30,11 @@ std::filesystem::path folder_of(const std::filesystem::path& target) {
 AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(target) {
   // A link is followed: what it points to is replaced, not the link.
   std::error_code ignored;
-  if (std::filesystem::is_symlink(target_, ignored)) target_ = std::filesystem::weakly_canonical(target_);
-  std::string name = (folder_of(target_) / ("." + target_.filename().string() + ".XXXXXX")).string() + std::string(kSuffix);
+  if (std::filesystem::is_symlink(target_, ignored))
+    target_ = std::filesystem::weakly_canonical(target_);
+  std::string name =
+      (folder_of(target_) / ("." + target_.filename().string() + ".XXXXXX")).string() +
+      std::string(kSuffix);
   descriptor_ = mkostemps(name.data(), static_cast<int>(kSuffix.size()), O_CLOEXEC);
   if (descriptor_ < 0) fail(target_, "a file beside it cannot be made", errno);
   path_ = name;
@@ -49,16 +53,22 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::reserve(std::uint64_t nbytes) {
   if (nbytes == 0 || fallocate(descriptor_, 0, 0, static_cast<off_t>(nbytes)) == 0) return;
-  if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR) return;  // found out while writing, then
+  if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR)
+    return;  // found out while writing, then
   const int why = errno;
   std::error_code ignored;
   const auto space = std::filesystem::space(folder_of(target_), ignored);
-  fail(target_, "no room for " + std::to_string(nbytes) + " bytes (" + human_bytes(space.available) + " are free); the old file is untouched", why);
+  fail(target_,
+       "no room for " + std::to_string(nbytes) + " bytes (" + human_bytes(space.available) +
+           " are free); the old file is untouched",
+       why);
 }
 
 void AtomicFile::commit() {
-  if (fsync(descriptor_) != 0) fail(path_, "syncing to the disk failed; the old file is untouched", errno);
-  if (rename(path_.c_str(), target_.c_str()) != 0) fail(target_, "cannot be replaced by " + path_.string(), errno);
+  if (fsync(descriptor_) != 0)
+    fail(path_, "syncing to the disk failed; the old file is untouched", errno);
+  if (rename(path_.c_str(), target_.c_str()) != 0)
+    fail(target_, "cannot be replaced by " + path_.string(), errno);
   committed_ = true;
   const int folder = ::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) fail(folder_of(target_), "the folder cannot be opened to sync it", errno);
@@ -74,7 +84,9 @@ std::vector<std::filesystem::path> leftovers(const std::filesystem::path& target
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_of(target), error)) {
     const std::string name = entry.path().filename().string();
-    if (name.size() != prefix.size() + 6 + kSuffix.size() || !name.starts_with(prefix) || !name.ends_with(kSuffix)) continue;
+    if (name.size() != prefix.size() + 6 + kSuffix.size() || !name.starts_with(prefix) ||
+        !name.ends_with(kSuffix))
+      continue;
     const int descriptor = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) continue;
     if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) found.push_back(entry.path());

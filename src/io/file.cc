@@ -13,16 +13,20 @@
 namespace transload {
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int error_number) {
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what,
+                       int error_number) {
   throw IoError(path.string() + ": " + what + ": " + std::strerror(error_number), error_number);
 }
 
 [[noreturn]] void cut_short(const File& file, std::uint64_t offset, std::uint64_t nbytes) {
   struct stat now;
-  const auto there = fstat(*file.descriptor, &now) == 0 ? static_cast<std::uint64_t>(now.st_size) : 0;
-  std::string text = file.path.string() + ": offset " + std::to_string(offset) + ": " + std::to_string(nbytes) +
-                     " bytes are expected here, the file ends at " + std::to_string(there);
-  if (there < file.nbytes) text += "; it was " + std::to_string(file.nbytes) + " bytes long when it was opened";
+  const auto there =
+      fstat(*file.descriptor, &now) == 0 ? static_cast<std::uint64_t>(now.st_size) : 0;
+  std::string text = file.path.string() + ": offset " + std::to_string(offset) + ": " +
+                     std::to_string(nbytes) + " bytes are expected here, the file ends at " +
+                     std::to_string(there);
+  if (there < file.nbytes)
+    text += "; it was " + std::to_string(file.nbytes) + " bytes long when it was opened";
   throw IoError(text, 0);
 }
 
@@ -37,9 +41,12 @@ File open_file(const std::filesystem::path& path) {
             })};
   struct stat about;
   if (fstat(descriptor, &about) != 0) fail(path, "cannot be examined", errno);
-  if (S_ISDIR(about.st_mode)) throw UnsupportedError(path.string() + ": is a folder, a file is expected");
+  if (S_ISDIR(about.st_mode))
+    throw UnsupportedError(path.string() + ": is a folder, a file is expected");
   if (!S_ISREG(about.st_mode)) {
-    throw UnsupportedError(path.string() + ": is a pipe or device; only a file can be read at any place. Copy it to one");
+    throw UnsupportedError(
+        path.string() +
+        ": is a pipe or device; only a file can be read at any place. Copy it to one");
   }
   file.nbytes = static_cast<std::uint64_t>(about.st_size);
   return file;
@@ -86,7 +93,10 @@ void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t o
   while (!bytes.empty()) {
     const ssize_t done = pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0) fail(path, "writing " + std::to_string(bytes.size()) + " bytes at offset " + std::to_string(offset), errno);
+    if (done < 0)
+      fail(path,
+           "writing " + std::to_string(bytes.size()) + " bytes at offset " + std::to_string(offset),
+           errno);
     offset += static_cast<std::uint64_t>(done);
     bytes = bytes.subspan(static_cast<std::size_t>(done));
   }

@@ -24,6 +24,7 @@ std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbyt
 // The same into several places one after the other. Changes `parts`.
 void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts);
 
-void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset, std::span<const std::byte> bytes);
+void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset,
+              std::span<const std::byte> bytes);
 
 }  // namespace transload

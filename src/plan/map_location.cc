@@ -15,11 +15,16 @@ Device device_of(std::string_view text, std::string_view rule) {
 
 std::string MapLocation::Rule::str() const {
   switch (of) {
-    case Of::everything: return device.str();
-    case Of::tag: return pattern + "=" + device.str();
-    case Of::key: return pattern + ":" + device.str();
-    case Of::function: return "a function";
-    case Of::automatic: return "auto";
+    case Of::everything:
+      return device.str();
+    case Of::tag:
+      return pattern + "=" + device.str();
+    case Of::key:
+      return pattern + ":" + device.str();
+    case Of::function:
+      return "a function";
+    case Of::automatic:
+      return "auto";
   }
   return "";
 }
@@ -28,21 +33,28 @@ MapLocation::Rule MapLocation::parse(std::string_view text) {
   if (text == "auto") return {Rule::Of::automatic, "", kCpu, {}};
   if (const auto device = Device::parse(text)) return {Rule::Of::everything, "", *device, {}};
   if (const std::size_t equals = text.rfind('='); equals != std::string_view::npos) {
-    return {Rule::Of::tag, std::string(text.substr(0, equals)), device_of(text.substr(equals + 1), text), {}};
+    return {Rule::Of::tag,
+            std::string(text.substr(0, equals)),
+            device_of(text.substr(equals + 1), text),
+            {}};
   }
   // GLOB:DEVICE, where the device may hold a colon itself.
-  for (std::size_t colon = text.find(':'); colon != std::string_view::npos; colon = text.find(':', colon + 1)) {
+  for (std::size_t colon = text.find(':'); colon != std::string_view::npos;
+       colon = text.find(':', colon + 1)) {
     if (const auto device = Device::parse(text.substr(colon + 1))) {
       return {Rule::Of::key, std::string(text.substr(0, colon)), *device, {}};
     }
   }
-  throw PlacementError("map_location \"" + std::string(text) +
-                       "\": expected a device (cpu, meta, cuda:0), TAG=DEVICE, GLOB:DEVICE or auto");
+  throw PlacementError(
+      "map_location \"" + std::string(text) +
+      "\": expected a device (cpu, meta, cuda:0), TAG=DEVICE, GLOB:DEVICE or auto");
 }
 
 MapLocation::MapLocation(Device device) { add({Rule::Of::everything, "", device, {}}); }
 MapLocation::MapLocation(std::string_view text) { add(parse(text)); }
-MapLocation::MapLocation(Function function) { add({Rule::Of::function, "", kCpu, std::move(function)}); }
+MapLocation::MapLocation(Function function) {
+  add({Rule::Of::function, "", kCpu, std::move(function)});
+}
 MapLocation::MapLocation(std::initializer_list<const char*> rules) {
   for (const char* rule : rules) add(parse(rule));
 }

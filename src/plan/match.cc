@@ -11,7 +11,8 @@ namespace {
 std::string quoted_list(const std::vector<std::string>& keys) {
   constexpr std::size_t kMost = 20;
   std::string text;
-  for (std::size_t i = 0; i < std::min(keys.size(), kMost); ++i) text += (i ? ", \"" : "\"") + keys[i] + "\"";
+  for (std::size_t i = 0; i < std::min(keys.size(), kMost); ++i)
+    text += (i ? ", \"" : "\"") + keys[i] + "\"";
   if (keys.size() > kMost) text += " and " + std::to_string(keys.size() - kMost) + " more";
   return text;
 }
@@ -23,30 +24,40 @@ std::string way_out(const FillResult& result) {
     return std::find(result.missing.begin(), result.missing.end(), key) != result.missing.end();
   };
   const std::string &file_key = result.unexpected.front(), &live_key = result.missing.front();
-  for (std::size_t dot = file_key.find_first_of("./"); dot != std::string::npos; dot = file_key.find_first_of("./", dot + 1)) {
+  for (std::size_t dot = file_key.find_first_of("./"); dot != std::string::npos;
+       dot = file_key.find_first_of("./", dot + 1)) {
     const std::string prefix = file_key.substr(0, dot + 1);
     if (!is_missing(std::string_view(file_key).substr(dot + 1))) continue;
-    if (prefix.back() == '/') return "the model is one part of this checkpoint: pass at = \"" + prefix.substr(0, prefix.size() - 1) + "\"";
-    return "the file's keys begin with \"" + prefix + "\": rename {\"" + prefix + "*\", \"*\"} strips it";
+    if (prefix.back() == '/')
+      return "the model is one part of this checkpoint: pass at = \"" +
+             prefix.substr(0, prefix.size() - 1) + "\"";
+    return "the file's keys begin with \"" + prefix + "\": rename {\"" + prefix +
+           "*\", \"*\"} strips it";
   }
-  for (std::size_t dot = live_key.find('.'); dot != std::string::npos; dot = live_key.find('.', dot + 1)) {
+  for (std::size_t dot = live_key.find('.'); dot != std::string::npos;
+       dot = live_key.find('.', dot + 1)) {
     const std::string rest = live_key.substr(dot + 1);
-    if (std::find(result.unexpected.begin(), result.unexpected.end(), rest) == result.unexpected.end()) continue;
+    if (std::find(result.unexpected.begin(), result.unexpected.end(), rest) ==
+        result.unexpected.end())
+      continue;
     const std::string prefix = live_key.substr(0, dot + 1);
-    return "the model's keys begin with \"" + prefix + "\": rename {\"*\", \"" + prefix + "*\"} adds it";
+    return "the model's keys begin with \"" + prefix + "\": rename {\"*\", \"" + prefix +
+           "*\"} adds it";
   }
   return "";
 }
 
 }  // namespace
 
-Matches match(const StateDict& live, const StateDict& source, const FillOptions& options, const std::string& source_name) {
+Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,
+              const std::string& source_name) {
   std::unordered_map<std::string, Value> by_name;
   std::vector<std::string> order;
   const std::string part = options.at.empty() ? "" : options.at + "/";
   for (NamedTensor& tensor : source.tensors()) {
     if (!tensor.name.starts_with(part)) continue;
-    const auto name = selected_name(options.select, std::string_view(tensor.name).substr(part.size()));
+    const auto name =
+        selected_name(options.select, std::string_view(tensor.name).substr(part.size()));
     if (!name) continue;
     if (by_name.try_emplace(*name, tensor.value).second) order.push_back(*name);
   }
@@ -69,24 +80,30 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
       from = Tensor(from.storage(), from.dtype(), Dims{}, Dims{}, from.storage_offset());
     }
     if (from.shape() != to.shape()) {
-      wrong.push_back("size mismatch for \"" + target.name + "\": " + from.shape().str() + " in " + source_name + ", " +
-                      to.shape().str() + " in the live model");
+      wrong.push_back("size mismatch for \"" + target.name + "\": " + from.shape().str() + " in " +
+                      source_name + ", " + to.shape().str() + " in the live model");
     } else if (from.dtype() != to.dtype() && !can_cast(from.dtype(), to.dtype())) {
-      wrong.push_back("\"" + target.name + "\": " + std::string(name(from.dtype())) + " cannot be cast to " + std::string(name(to.dtype())));
-    } else if (found->second.storage_number() == 0xFFFFFFFF && to.device().kind != DeviceKind::meta) {
+      wrong.push_back("\"" + target.name + "\": " + std::string(name(from.dtype())) +
+                      " cannot be cast to " + std::string(name(to.dtype())));
+    } else if (found->second.storage_number() == 0xFFFFFFFF &&
+               to.device().kind != DeviceKind::meta) {
       wrong.push_back("\"" + target.name + "\" was saved on meta, without bytes");
     } else {
-      matches.filled.push_back({target.name, std::move(from), std::move(to), found->second.storage_number()});
+      matches.filled.push_back(
+          {target.name, std::move(from), std::move(to), found->second.storage_number()});
     }
   }
   for (const std::string& key : order) {
     if (!wanted.contains(key)) matches.result.unexpected.push_back(key);
   }
-  const bool keys_wrong = options.strict && (!matches.result.missing.empty() || !matches.result.unexpected.empty());
+  const bool keys_wrong =
+      options.strict && (!matches.result.missing.empty() || !matches.result.unexpected.empty());
   if (wrong.empty() && !keys_wrong) return matches;
   MismatchError error(source_name + " does not fit the live model; nothing was changed");
-  if (keys_wrong && !matches.result.missing.empty()) error.add("missing keys: " + quoted_list(matches.result.missing));
-  if (keys_wrong && !matches.result.unexpected.empty()) error.add("unexpected keys: " + quoted_list(matches.result.unexpected));
+  if (keys_wrong && !matches.result.missing.empty())
+    error.add("missing keys: " + quoted_list(matches.result.missing));
+  if (keys_wrong && !matches.result.unexpected.empty())
+    error.add("unexpected keys: " + quoted_list(matches.result.unexpected));
   for (const std::string& line : wrong) error.add(line);
   if (const std::string out = way_out(matches.result); keys_wrong && !out.empty()) error.add(out);
   throw error;

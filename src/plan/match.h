@@ -20,6 +20,7 @@ struct Matches {
 };
 
 // Throws MismatchError with everything that does not fit: missing and unexpected keys if options.strict, shapes, dtypes.
-Matches match(const StateDict& live, const StateDict& source, const FillOptions& options, const std::string& source_name);
+Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,
+              const std::string& source_name);
 
 }  // namespace transload

@@ -19,12 +19,14 @@ Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions
   plan.placements.resize(index.storages.size());
   std::map<const void*, std::uint32_t> target_of;  // by storage identity
   std::map<Device, DeviceNeed> needs;
-  std::set<std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, std::uint64_t, std::string>> filled;
+  std::set<std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, std::uint64_t, std::string>>
+      filled;
   for (const Match& m : matches.filled) {
     if (m.live.device().kind == DeviceKind::meta || m.live.numel() == 0) continue;
     const auto next = static_cast<std::uint32_t>(plan.targets.size());
     const auto [target, is_new] = target_of.try_emplace(m.live.storage().identity(), next);
-    if (is_new) plan.targets.push_back({m.live.device(), m.live.storage().nbytes(), m.live.storage()});
+    if (is_new)
+      plan.targets.push_back({m.live.device(), m.live.storage().nbytes(), m.live.storage()});
     const StoredStorage& stored = index.storages[m.source_storage];
     Steps steps;
     steps.from = m.source.dtype();
@@ -34,19 +36,23 @@ Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions
     steps.neg = m.source.neg != m.live.neg;
     steps.box = make_box(m.source, m.live);
     // Tied weights are tied on both sides: their bytes are read once.
-    if (!filled.emplace(m.source_storage, steps.box->source_origin, target->second, steps.box->target_origin,
-                        m.live.shape().str() + m.live.stride().str()).second) {
+    if (!filled
+             .emplace(m.source_storage, steps.box->source_origin, target->second,
+                      steps.box->target_origin, m.live.shape().str() + m.live.stride().str())
+             .second) {
       continue;
     }
-    DeviceNeed& need = needs.try_emplace(m.live.device(), DeviceNeed{m.live.device()}).first->second;
+    DeviceNeed& need =
+        needs.try_emplace(m.live.device(), DeviceNeed{m.live.device()}).first->second;
     need.filled_nbytes += m.live.nbytes();
     const auto key = static_cast<std::uint32_t>(plan.keys.size());
     plan.keys.push_back(m.key);
-    const bool as_is = steps.from == steps.to && steps.swap_nbytes == 1 && !steps.conj && !steps.neg && is_dense(*steps.box);
+    const bool as_is = steps.from == steps.to && steps.swap_nbytes == 1 && !steps.conj &&
+                       !steps.neg && is_dense(*steps.box);
     const std::uint32_t piece = pieces[m.source_storage];
     if (as_is) {
-      add_in_order(plan, {piece, target->second, steps.box->source_origin, m.source.nbytes(), steps.box->target_origin, 0,
-                          Transfer::kAsIs, key});
+      add_in_order(plan, {piece, target->second, steps.box->source_origin, m.source.nbytes(),
+                          steps.box->target_origin, 0, Transfer::kAsIs, key});
     } else {
       add_boxed(plan, piece, target->second, std::move(steps), key);
     }

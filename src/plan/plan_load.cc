@@ -40,7 +40,9 @@ class Planner {
     for (std::uint32_t s = 0; s < index_.storages.size(); ++s) {
       if (used_[s]) order.push_back(s);
     }
-    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return place(pieces, a) < place(pieces, b); });
+    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return place(pieces, a) < place(pieces, b);
+    });
     plan_.placements.resize(index_.storages.size());
     for (const std::uint32_t s : order) place_storage(s, pieces[s]);
     for (auto& [device, need] : needs_) plan_.devices.push_back(need);
@@ -50,7 +52,8 @@ class Planner {
   }
 
  private:
-  std::pair<std::uint64_t, std::uint32_t> place(const std::vector<std::uint32_t>& pieces, std::uint32_t s) const {
+  std::pair<std::uint64_t, std::uint32_t> place(const std::vector<std::uint32_t>& pieces,
+                                                std::uint32_t s) const {
     return {pieces[s] == kNoPiece ? 0 : index_.pieces[pieces[s]].extent.offset, s};
   }
 
@@ -93,8 +96,8 @@ class Planner {
   }
 
   bool casts(std::uint32_t s) const {
-    return options_.dtype && info(dtypes_[s]).kind == DtypeKind::floating && dtypes_[s] != *options_.dtype &&
-           can_cast(dtypes_[s], *options_.dtype);
+    return options_.dtype && info(dtypes_[s]).kind == DtypeKind::floating &&
+           dtypes_[s] != *options_.dtype && can_cast(dtypes_[s], *options_.dtype);
   }
 
   // The first of the rules over keys that fits each tensor's name: they must agree.
@@ -106,9 +109,10 @@ class Planner {
       for (std::uint32_t r = 0; r < rules.size(); ++r) {
         if (rules[r].of != MapLocation::Rule::Of::key || !fits(rules[r].pattern, key)) continue;
         if (decided && decided->device != rules[r].device) {
-          throw PlacementError(index_.files.front().path.string() + ": \"" + *decided_by + "\" and \"" + key +
-                               "\" share storage \"" + index_.storages[s].key + "\", but the rules send it to " +
-                               decided->device.str() + " and to " + rules[r].device.str());
+          throw PlacementError(index_.files.front().path.string() + ": \"" + *decided_by +
+                               "\" and \"" + key + "\" share storage \"" + index_.storages[s].key +
+                               "\", but the rules send it to " + decided->device.str() +
+                               " and to " + rules[r].device.str());
         }
         if (!decided) decided = Decision{rules[r].device, r}, decided_by = &key;
         break;
@@ -135,7 +139,8 @@ class Planner {
     const std::optional<Decision> of_key = keys_.empty() ? std::nullopt : by_key(s);
     for (std::uint32_t r = 0; r < rules.size(); ++r) {
       switch (rules[r].of) {
-        case MapLocation::Rule::Of::everything: return {rules[r].device, r};
+        case MapLocation::Rule::Of::everything:
+          return {rules[r].device, r};
         case MapLocation::Rule::Of::tag:
           if (rules[r].pattern == tag) return {rules[r].device, r};
           break;
@@ -143,11 +148,14 @@ class Planner {
           if (of_key && of_key->rule == r) return *of_key;
           break;
         case MapLocation::Rule::Of::function: {
-          const std::string_view key = keys_[s].empty() ? std::string_view() : std::string_view(keys_[s].front());
-          if (const auto device = rules[r].function({tag, index_.storages[s].nbytes, key})) return {*device, r};
+          const std::string_view key =
+              keys_[s].empty() ? std::string_view() : std::string_view(keys_[s].front());
+          if (const auto device = rules[r].function({tag, index_.storages[s].nbytes, key}))
+            return {*device, r};
           break;
         }
-        case MapLocation::Rule::Of::automatic: return {automatic(s), r};
+        case MapLocation::Rule::Of::automatic:
+          return {automatic(s), r};
       }
     }
     const auto saved = Device::parse(tag);
@@ -155,8 +163,10 @@ class Planner {
     if (!saved || !left_.contains(*saved)) {
       std::string here;
       for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
-      throw PlacementError(index_.files.front().path.string() + ": storage \"" + index_.storages[s].key + "\" was saved on \"" + tag +
-                           "\", which is not here (" + here + "); pass map_location \"cpu\", or \"" + tag + "=cpu\"");
+      throw PlacementError(index_.files.front().path.string() + ": storage \"" +
+                           index_.storages[s].key + "\" was saved on \"" + tag +
+                           "\", which is not here (" + here +
+                           "); pass map_location \"cpu\", or \"" + tag + "=cpu\"");
     }
     return {*saved, last};
   }
@@ -166,14 +176,18 @@ class Planner {
     if (!left_.contains(decision.device)) {
       std::string here;
       for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
-      throw PlacementError("rule \"" + plan_.rules[decision.rule] + "\" sends storage \"" + index_.storages[s].key + "\" to " +
-                           decision.device.str() + ", which is not here; the devices here are " + here);
+      throw PlacementError("rule \"" + plan_.rules[decision.rule] + "\" sends storage \"" +
+                           index_.storages[s].key + "\" to " + decision.device.str() +
+                           ", which is not here; the devices here are " + here);
     }
     const std::uint64_t nbytes = nbytes_there(s);
     Placement& placement = plan_.placements[s];
     placement.rule = decision.rule;
     placement.nbytes = nbytes;
-    DeviceNeed& need = needs_.try_emplace(decision.device, DeviceNeed{decision.device, 0, 0, 0, left_[decision.device]}).first->second;
+    DeviceNeed& need = needs_
+                           .try_emplace(decision.device, DeviceNeed{decision.device, 0, 0, 0,
+                                                                    left_[decision.device]})
+                           .first->second;
     if (decision.device.kind == DeviceKind::meta) return;
     need.storage_nbytes += nbytes;
     place_bytes(placement, decision.device, nbytes);
@@ -186,7 +200,11 @@ class Planner {
       Steps step;
       step.swap_nbytes = stored.swap_nbytes;
       // Swapping alone works on any element that is a whole number of units.
-      step.from = casts(s) ? dtypes_[s] : stored.swap_nbytes == 8 ? Dtype::int64 : stored.swap_nbytes == 4 ? Dtype::int32 : stored.swap_nbytes == 2 ? Dtype::int16 : Dtype::uint8;
+      step.from = casts(s)                  ? dtypes_[s]
+                  : stored.swap_nbytes == 8 ? Dtype::int64
+                  : stored.swap_nbytes == 4 ? Dtype::int32
+                  : stored.swap_nbytes == 2 ? Dtype::int16
+                                            : Dtype::uint8;
       step.to = casts(s) ? *options_.dtype : step.from;
       plan_.steps.push_back(step);
     }
@@ -216,23 +234,29 @@ class Planner {
 
   void check_memory() {
     for (DeviceNeed& need : plan_.devices) {
-      const auto memory = std::find_if(memory_.begin(), memory_.end(), [&](const MemoryUse& use) { return use.device == need.device; });
+      const auto memory = std::find_if(memory_.begin(), memory_.end(), [&](const MemoryUse& use) {
+        return use.device == need.device;
+      });
       for (const Target& target : plan_.targets) {
         if (target.device == need.device) need.allocated += rounded(target.nbytes, *memory);
       }
       if (need.device.kind == DeviceKind::meta) continue;
       // What the pool holds and nobody uses can be had again.
-      const std::uint64_t available = memory->free + (memory->reserved - std::min(memory->reserved, memory->allocated));
+      const std::uint64_t available =
+          memory->free + (memory->reserved - std::min(memory->reserved, memory->allocated));
       if (need.allocated <= available) continue;
       std::string fits_on;
       for (const MemoryUse& use : memory_) {
-        if (use.device.kind != DeviceKind::meta && use.device != need.device && use.free >= need.allocated) {
+        if (use.device.kind != DeviceKind::meta && use.device != need.device &&
+            use.free >= need.allocated) {
           fits_on += (fits_on.empty() ? "" : ", ") + use.device.str();
         }
       }
-      throw DeviceError(need.device.str() + ": the plan needs " + human_bytes(need.allocated) + " (" + std::to_string(need.allocated) +
-                        " bytes), " + human_bytes(available) + " are free; " +
-                        (fits_on.empty() ? "map some keys elsewhere, or pass map_location \"auto\"" : "it would fit on " + fits_on));
+      throw DeviceError(need.device.str() + ": the plan needs " + human_bytes(need.allocated) +
+                        " (" + std::to_string(need.allocated) + " bytes), " +
+                        human_bytes(available) + " are free; " +
+                        (fits_on.empty() ? "map some keys elsewhere, or pass map_location \"auto\""
+                                         : "it would fit on " + fits_on));
     }
   }
 
@@ -251,7 +275,8 @@ class Planner {
 
 }  // namespace
 
-Plan plan_load(const Index& index, const LoadOptions& options, const std::vector<MemoryUse>& memory) {
+Plan plan_load(const Index& index, const LoadOptions& options,
+               const std::vector<MemoryUse>& memory) {
   return Planner(index, options, memory).run();
 }
 

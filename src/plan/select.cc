@@ -24,10 +24,13 @@ struct Selector {
   NodeTable& to;
   std::vector<std::uint32_t> numbers;
 
-  static bool is_dict(ValueKind kind) { return kind == ValueKind::dict || kind == ValueKind::ordered_dict; }
+  static bool is_dict(ValueKind kind) {
+    return kind == ValueKind::dict || kind == ValueKind::ordered_dict;
+  }
 
   std::string key_text(NodeId key, const StateDict& state) const {
-    return from.kind(key) == ValueKind::text ? std::string(from.as_text(key)) : str(Value(state, key), 100);
+    return from.kind(key) == ValueKind::text ? std::string(from.as_text(key))
+                                             : str(Value(state, key), 100);
   }
 
   NodeId dict(NodeId node, const std::string& path, const StateDict& state, int depth) {
@@ -43,11 +46,14 @@ struct Selector {
         const auto chosen = selected_name(selection, name);
         if (!chosen) continue;
         if (!chosen->starts_with(path)) {
-          throw MismatchError("\"" + name + "\" cannot be renamed to \"" + *chosen + "\": it would leave \"" + path + "\"");
+          throw MismatchError("\"" + name + "\" cannot be renamed to \"" + *chosen +
+                              "\": it would leave \"" + path + "\"");
         }
-        const NodeId new_key = *chosen == name ? to.copy(from, key, numbers) : to.text(chosen->substr(path.size()));
+        const NodeId new_key =
+            *chosen == name ? to.copy(from, key, numbers) : to.text(chosen->substr(path.size()));
         if (to.find(made, new_key) != kNoNode) {
-          throw MismatchError("two tensors would be called \"" + *chosen + "\"; one of them is \"" + name + "\" in the file");
+          throw MismatchError("two tensors would be called \"" + *chosen + "\"; one of them is \"" +
+                              name + "\" in the file");
         }
         to.set(made, new_key, to.copy(from, value, numbers));
       } else {
@@ -84,7 +90,8 @@ bool fits(std::string_view pattern, std::string_view text) {
 
 std::optional<std::string> selected_name(const Selection& select, std::string_view name) {
   const auto fits_name = [&](const std::string& pattern) { return fits(pattern, name); };
-  if (!select.keep.empty() && std::none_of(select.keep.begin(), select.keep.end(), fits_name)) return std::nullopt;
+  if (!select.keep.empty() && std::none_of(select.keep.begin(), select.keep.end(), fits_name))
+    return std::nullopt;
   if (std::any_of(select.drop.begin(), select.drop.end(), fits_name)) return std::nullopt;
   for (const auto& [pattern, replacement] : select.rename) {
     if (!fits(pattern, name)) continue;

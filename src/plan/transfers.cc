@@ -13,11 +13,13 @@ std::vector<std::uint32_t> pieces_by_storage(const Index& index) {
     std::uint32_t& of_storage = pieces[index.pieces[p].storage];
     const StoredStorage& storage = index.storages[index.pieces[p].storage];
     if (of_storage != kNoPiece) {
-      throw UnsupportedError("storage \"" + storage.key + "\" lies in several pieces of the file, which is not read yet");
+      throw UnsupportedError("storage \"" + storage.key +
+                             "\" lies in several pieces of the file, which is not read yet");
     }
     if (index.pieces[p].encoding == Encoding::deflated) {
-      throw UnsupportedError(index.files[index.pieces[p].extent.file].path.string() + ": storage \"" + storage.key +
-                             "\" is deflated; PyTorch stores them plain. Save it again with torch.save");
+      throw UnsupportedError(
+          index.files[index.pieces[p].extent.file].path.string() + ": storage \"" + storage.key +
+          "\" is deflated; PyTorch stores them plain. Save it again with torch.save");
     }
     of_storage = p;
   }
@@ -45,28 +47,34 @@ void add_in_order(Plan& plan, const Transfer& whole) {
   }
 }
 
-void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps steps, std::uint32_t fills) {
+void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps steps,
+               std::uint32_t fills) {
   const Box& box = *steps.box;
   const auto number = static_cast<std::uint32_t>(plan.steps.size());
-  for (const BoxRange& range : split(box, itemsize(steps.from), itemsize(steps.to), plan.slot_nbytes)) {
-    plan.transfers.push_back({piece, target, range.source_offset, range.source_nbytes, range.first, range.numel, number, fills});
+  for (const BoxRange& range :
+       split(box, itemsize(steps.from), itemsize(steps.to), plan.slot_nbytes)) {
+    plan.transfers.push_back({piece, target, range.source_offset, range.source_nbytes, range.first,
+                              range.numel, number, fills});
   }
   plan.steps.push_back(std::move(steps));
 }
 
 void finish(Plan& plan, const Index& index, const Engine& engine) {
-  std::sort(plan.transfers.begin(), plan.transfers.end(), [&](const Transfer& a, const Transfer& b) {
-    const Extent &x = index.pieces[a.piece].extent, &y = index.pieces[b.piece].extent;
-    if (x.file != y.file) return x.file < y.file;
-    return x.offset + a.piece_offset < y.offset + b.piece_offset;
-  });
+  std::sort(plan.transfers.begin(), plan.transfers.end(),
+            [&](const Transfer& a, const Transfer& b) {
+              const Extent &x = index.pieces[a.piece].extent, &y = index.pieces[b.piece].extent;
+              if (x.file != y.file) return x.file < y.file;
+              return x.offset + a.piece_offset < y.offset + b.piece_offset;
+            });
   bool staged = false;
   for (const Transfer& transfer : plan.transfers) {
     plan.transfer_nbytes += transfer.nbytes;
-    staged = staged || transfer.steps != Transfer::kAsIs || plan.targets[transfer.target].device.kind != DeviceKind::cpu;
+    staged = staged || transfer.steps != Transfer::kAsIs ||
+             plan.targets[transfer.target].device.kind != DeviceKind::cpu;
   }
   const std::uint64_t useful = round_up(plan.transfer_nbytes, plan.slot_nbytes) * 2;
-  if (staged) plan.staging_nbytes = std::min(std::max(engine.staging_nbytes, 2 * plan.slot_nbytes), useful);
+  if (staged)
+    plan.staging_nbytes = std::min(std::max(engine.staging_nbytes, 2 * plan.slot_nbytes), useful);
 }
 
 std::uint64_t rounded(std::uint64_t nbytes, const MemoryUse& memory) {

@@ -19,7 +19,8 @@ std::uint64_t slot_nbytes(std::uint64_t staging_nbytes);
 void add_in_order(Plan& plan, const Transfer& whole);
 
 // Elements of a box, whose origins count from the start of the storage that the piece is.
-void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps steps, std::uint32_t fills);
+void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps steps,
+               std::uint32_t fills);
 
 // In file order, and what the plan needs besides.
 void finish(Plan& plan, const Index& index, const Engine& engine);

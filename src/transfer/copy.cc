@@ -17,7 +17,8 @@ constexpr std::uint64_t kStagingNbytes = 4 << 20;
 bool on_host(const Tensor& tensor) { return tensor.device().kind == DeviceKind::cpu; }
 
 std::string describe(const Tensor& tensor) {
-  return std::string(name(tensor.dtype())) + " " + tensor.shape().str() + " on " + tensor.device().str();
+  return std::string(name(tensor.dtype())) + " " + tensor.shape().str() + " on " +
+         tensor.device().str();
 }
 
 // Bytes of a tensor's storage, between host memory and its device, one staging slot at a time.
@@ -90,28 +91,30 @@ void copy_elements(const Tensor& to, const Tensor& from, const Steps& steps) {
       bytes = source.staging();
     }
     const auto element = [&](std::int64_t s) {
-      return bytes + (box.source_origin + static_cast<std::uint64_t>(s) * from_size - range.source_offset);
+      return bytes +
+             (box.source_origin + static_cast<std::uint64_t>(s) * from_size - range.source_offset);
     };
     std::byte* const base = to.storage().data() + box.target_origin;
     std::uint64_t staged = 0;
-    for_each_run(box, range.first, range.numel, [&](std::int64_t s, std::int64_t t, std::int64_t count) {
-      const auto n = static_cast<std::uint64_t>(count);
-      std::byte* place = base + static_cast<std::uint64_t>(t) * to_size;
-      if (on_host(to)) {
-        convert(steps, element(s), source_step, place, target_step, n);
-        return;
-      }
-      convert(steps, element(s), source_step, target.staging() + staged, 1, n);
-      if (target_step == 1) {
-        target.to_device(place, target.staging() + staged, n * to_size);
-      } else {
-        for (std::uint64_t i = 0; i < n; ++i) {
-          target.to_device(place + static_cast<std::int64_t>(i * to_size) * target_step,
-                           target.staging() + staged + i * to_size, to_size);
-        }
-      }
-      staged += n * to_size;
-    });
+    for_each_run(
+        box, range.first, range.numel, [&](std::int64_t s, std::int64_t t, std::int64_t count) {
+          const auto n = static_cast<std::uint64_t>(count);
+          std::byte* place = base + static_cast<std::uint64_t>(t) * to_size;
+          if (on_host(to)) {
+            convert(steps, element(s), source_step, place, target_step, n);
+            return;
+          }
+          convert(steps, element(s), source_step, target.staging() + staged, 1, n);
+          if (target_step == 1) {
+            target.to_device(place, target.staging() + staged, n * to_size);
+          } else {
+            for (std::uint64_t i = 0; i < n; ++i) {
+              target.to_device(place + static_cast<std::int64_t>(i * to_size) * target_step,
+                               target.staging() + staged + i * to_size, to_size);
+            }
+          }
+          staged += n * to_size;
+        });
     if (!on_host(to)) target.wait();
   }
 }
@@ -120,17 +123,20 @@ void copy_elements(const Tensor& to, const Tensor& from, const Steps& steps) {
 
 void copy(const Tensor& to, const Tensor& from) {
   if (to.shape() != from.shape()) {
-    throw MismatchError("copying " + describe(from) + " to " + describe(to) + ": the shapes differ");
+    throw MismatchError("copying " + describe(from) + " to " + describe(to) +
+                        ": the shapes differ");
   }
   if (to.device().kind == DeviceKind::meta || to.numel() == 0) return;
   if (from.device().kind == DeviceKind::meta) {
-    throw Error("copying " + describe(from) + " to " + describe(to) + ": there are no bytes on meta");
+    throw Error("copying " + describe(from) + " to " + describe(to) +
+                ": there are no bytes on meta");
   }
   if (to.dtype() != from.dtype() && !can_cast(from.dtype(), to.dtype())) {
     throw UnsupportedError("copying " + describe(from) + " to " + describe(to) + ": no such cast");
   }
   if (info(to.dtype()).bits < 8) {
-    throw UnsupportedError("copying " + describe(from) + ": elements smaller than a byte cannot be copied one by one");
+    throw UnsupportedError("copying " + describe(from) +
+                           ": elements smaller than a byte cannot be copied one by one");
   }
   Steps steps;
   steps.from = from.dtype();
@@ -152,13 +158,15 @@ Tensor empty(Dims shape, Dtype dtype, Device device) {
     }
   }
   Dims stride = contiguous_strides(shape);
-  return {allocate(device, (count * info(dtype).bits + 7) / 8), dtype, std::move(shape), std::move(stride)};
+  return {allocate(device, (count * info(dtype).bits + 7) / 8), dtype, std::move(shape),
+          std::move(stride)};
 }
 
 Tensor zeros(Dims shape, Dtype dtype, Device device) {
   const Tensor made = empty(shape, dtype, device);
   if (device.kind == DeviceKind::meta || made.nbytes() == 0) return made;
-  const Tensor on_cpu = device.kind == DeviceKind::cpu ? made : empty(std::move(shape), dtype, kCpu);
+  const Tensor on_cpu =
+      device.kind == DeviceKind::cpu ? made : empty(std::move(shape), dtype, kCpu);
   std::memset(on_cpu.data(), 0, on_cpu.nbytes());
   if (device.kind != DeviceKind::cpu) copy(made, on_cpu);
   return made;
@@ -167,7 +175,8 @@ Tensor zeros(Dims shape, Dtype dtype, Device device) {
 Tensor from_values(std::span<const float> values, Dims shape) {
   const Tensor made = empty(std::move(shape), Dtype::float32);
   if (static_cast<std::uint64_t>(made.numel()) != values.size()) {
-    throw Error(std::to_string(values.size()) + " values do not make a tensor of shape " + made.shape().str());
+    throw Error(std::to_string(values.size()) + " values do not make a tensor of shape " +
+                made.shape().str());
   }
   if (!values.empty()) std::memcpy(made.data(), values.data(), values.size_bytes());
   return made;
@@ -188,7 +197,8 @@ std::vector<std::byte> element_bytes(const Tensor& tensor) {
   if (!bytes.empty()) {
     Tensor as_stored = tensor;
     as_stored.conj = as_stored.neg = false;
-    copy(Tensor(over, tensor.dtype(), tensor.shape(), contiguous_strides(tensor.shape())), as_stored);
+    copy(Tensor(over, tensor.dtype(), tensor.shape(), contiguous_strides(tensor.shape())),
+         as_stored);
   }
   return bytes;
 }

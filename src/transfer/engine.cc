@@ -27,8 +27,9 @@ struct Slot {
 
 class Loader {
  public:
-  Loader(const Plan& plan, const Index& index, std::span<const Storage> targets, const Engine& engine,
-         std::span<const std::pair<Device, std::uintptr_t>> streams, std::vector<Reached>& reached)
+  Loader(const Plan& plan, const Index& index, std::span<const Storage> targets,
+         const Engine& engine, std::span<const std::pair<Device, std::uintptr_t>> streams,
+         std::vector<Reached>& reached)
       : plan_(plan), index_(index), targets_(targets), engine_(engine), reached_(reached) {
     threads_ = thread_count(engine.threads);
     for (const DeviceNeed& need : plan.devices) {
@@ -45,7 +46,8 @@ class Loader {
   void run() {
     std::exception_ptr error;
     try {
-      run_workers(threads_, engine_.progress, plan_.transfer_nbytes, done_nbytes_, stop_, [this](int number) { work(number); });
+      run_workers(threads_, engine_.progress, plan_.transfer_nbytes, done_nbytes_, stop_,
+                  [this](int number) { work(number); });
     } catch (...) {
       error = std::current_exception();
     }
@@ -65,7 +67,9 @@ class Loader {
   };
 
   const Transfer& transfer(std::uint32_t t) const { return plan_.transfers[t]; }
-  std::uint64_t file_offset(const Transfer& t) const { return index_.pieces[t.piece].extent.offset + t.piece_offset; }
+  std::uint64_t file_offset(const Transfer& t) const {
+    return index_.pieces[t.piece].extent.offset + t.piece_offset;
+  }
   std::uint32_t file_of(const Transfer& t) const { return index_.pieces[t.piece].extent.file; }
   Device device_of(const Transfer& t) const { return plan_.targets[t.target].device; }
   bool as_is(const Transfer& t) const { return t.steps == Transfer::kAsIs; }
@@ -74,13 +78,17 @@ class Loader {
   void make_slots() {
     bool converts = false;
     for (const Transfer& t : plan_.transfers) converts = converts || !as_is(t);
-    const std::uint64_t in_all = std::max<std::uint64_t>(plan_.staging_nbytes / plan_.slot_nbytes, 2);
+    const std::uint64_t in_all =
+        std::max<std::uint64_t>(plan_.staging_nbytes / plan_.slot_nbytes, 2);
     if (converts) {
-      threads_ = static_cast<int>(std::min<std::uint64_t>(static_cast<std::uint64_t>(threads_), in_all / 2));
-      raw_ = backend_for(kCpu).allocate_staging(kCpu, static_cast<std::uint64_t>(threads_) * plan_.slot_nbytes);
+      threads_ = static_cast<int>(
+          std::min<std::uint64_t>(static_cast<std::uint64_t>(threads_), in_all / 2));
+      raw_ = backend_for(kCpu).allocate_staging(
+          kCpu, static_cast<std::uint64_t>(threads_) * plan_.slot_nbytes);
     }
     if (streams_.empty()) return;
-    const std::uint64_t count = std::max<std::uint64_t>(in_all - (converts ? static_cast<std::uint64_t>(threads_) : 0), 1);
+    const std::uint64_t count =
+        std::max<std::uint64_t>(in_all - (converts ? static_cast<std::uint64_t>(threads_) : 0), 1);
     const Device device = streams_.begin()->first;
     staging_ = backend_for(device).allocate_staging(device, count * plan_.slot_nbytes);
     slots_.resize(count);
@@ -101,7 +109,8 @@ class Loader {
     while (as_is(first) && group.end < count && group.end - group.begin < kMaxGroup) {
       const Transfer& t = transfer(group.end);
       const std::uint64_t offset = file_offset(t);
-      if (!as_is(t) || file_of(t) != file_of(first) || device_of(t) != device_of(first) || offset < end || offset - end > kGap ||
+      if (!as_is(t) || file_of(t) != file_of(first) || device_of(t) != device_of(first) ||
+          offset < end || offset - end > kGap ||
           offset + t.nbytes - file_offset(first) > plan_.slot_nbytes) {
         break;
       }
@@ -121,7 +130,8 @@ class Loader {
         const Transfer& first = transfer(group.begin);
         const bool on_host = device_of(first).kind == DeviceKind::cpu;
         if (!as_is(first)) {
-          convert_one(group.begin, raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes);
+          convert_one(group.begin,
+                      raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes);
         } else if (on_host) {
           read_to_host(group);
         } else {
@@ -141,7 +151,8 @@ class Loader {
     if (!plan_.keys.empty()) return error.add("for \"" + plan_.keys[t.fills] + "\" on " + device);
     for (const NamedTensor& tensor : index_.contents.tensors()) {
       if (tensor.value.storage_number() == t.fills) {
-        return error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + ", to " + device + ")");
+        return error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + ", to " + device +
+                         ")");
       }
     }
   }
@@ -156,7 +167,8 @@ class Loader {
       parts.push_back({targets_[one.target].data() + one.target_offset, one.nbytes});
       at = file_offset(one) + one.nbytes;
     }
-    read_parts(index_.files[file_of(transfer(group.begin))], file_offset(transfer(group.begin)), parts);
+    read_parts(index_.files[file_of(transfer(group.begin))], file_offset(transfer(group.begin)),
+               parts);
     for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::done;
   }
 
@@ -164,7 +176,8 @@ class Loader {
     Slot& slot = take_slot();
     try {
       const Transfer &first = transfer(group.begin), &last = transfer(group.end - 1);
-      const std::uint64_t begin = file_offset(first), nbytes = file_offset(last) + last.nbytes - begin;
+      const std::uint64_t begin = file_offset(first),
+                          nbytes = file_offset(last) + last.nbytes - begin;
       read_at(index_.files[file_of(first)], begin, slot.bytes.first(nbytes));
       slot.stream = streams_.at(device_of(first)).get();
       for (std::uint32_t t = group.begin; t < group.end;) {
@@ -177,7 +190,8 @@ class Loader {
                transfer(next).target_offset == one.target_offset + together) {
           together += transfer(next++).nbytes;
         }
-        slot.stream->to_device(targets_[one.target].data() + one.target_offset, slot.bytes.subspan(file_offset(one) - begin, together));
+        slot.stream->to_device(targets_[one.target].data() + one.target_offset,
+                               slot.bytes.subspan(file_offset(one) - begin, together));
         for (; t < next; ++t) slot.transfers.push_back(t);
       }
       slot.mark = slot.stream->mark();
@@ -211,7 +225,8 @@ class Loader {
     }
     const Box& box = *steps.box;
     const std::size_t n = box.shape.size();
-    const std::int64_t source_step = n ? box.source_stride[n - 1] : 1, target_step = n ? box.target_stride[n - 1] : 1;
+    const std::int64_t source_step = n ? box.source_stride[n - 1] : 1,
+                       target_step = n ? box.target_stride[n - 1] : 1;
     const auto element = [&](std::int64_t s) {
       return raw + (box.source_origin + static_cast<std::uint64_t>(s) * from_size - t.piece_offset);
     };
@@ -219,22 +234,28 @@ class Loader {
       return base + box.target_origin + static_cast<std::uint64_t>(index) * to_size;
     };
     if (on_host) {
-      for_each_run(box, t.target_offset, t.numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-        convert(steps, element(from), source_step, place(to), target_step, static_cast<std::uint64_t>(count));
-      });
+      for_each_run(box, t.target_offset, t.numel,
+                   [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+                     convert(steps, element(from), source_step, place(to), target_step,
+                             static_cast<std::uint64_t>(count));
+                   });
       reached_[number] = Reached::done;
       return;
     }
     through_slot(number, [&](Slot& slot) {
       std::uint64_t staged = 0;
-      for_each_run(box, t.target_offset, t.numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-        const auto elements = static_cast<std::uint64_t>(count);
-        convert(steps, element(from), source_step, slot.bytes.data() + staged, 1, elements);
-        const std::uint64_t runs = target_step == 1 ? 1 : elements, each = elements / runs * to_size;
-        for (std::uint64_t r = 0; r < runs; ++r, staged += each) {
-          slot.stream->to_device(place(to + static_cast<std::int64_t>(r) * target_step), slot.bytes.subspan(staged, each));
-        }
-      });
+      for_each_run(
+          box, t.target_offset, t.numel,
+          [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+            const auto elements = static_cast<std::uint64_t>(count);
+            convert(steps, element(from), source_step, slot.bytes.data() + staged, 1, elements);
+            const std::uint64_t runs = target_step == 1 ? 1 : elements,
+                                each = elements / runs * to_size;
+            for (std::uint64_t r = 0; r < runs; ++r, staged += each) {
+              slot.stream->to_device(place(to + static_cast<std::int64_t>(r) * target_step),
+                                     slot.bytes.subspan(staged, each));
+            }
+          });
     });
   }
 
@@ -300,7 +321,8 @@ class Loader {
   int threads_ = 1;
   Storage raw_, staging_;
   std::vector<Slot> slots_;
-  std::map<Device, std::unique_ptr<CopyStream>> streams_;  // gone, and so waited for, before staging_
+  std::map<Device, std::unique_ptr<CopyStream>>
+      streams_;  // gone, and so waited for, before staging_
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<Slot*> free_;
@@ -320,8 +342,9 @@ std::vector<Storage> allocate_targets(const Plan& plan) {
   return targets;
 }
 
-void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets, const Engine& engine,
-              std::span<const std::pair<Device, std::uintptr_t>> streams, std::vector<Reached>* reached) {
+void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
+              const Engine& engine, std::span<const std::pair<Device, std::uintptr_t>> streams,
+              std::vector<Reached>* reached) {
   std::vector<Reached> own;
   std::vector<Reached>& states = reached ? *reached : own;
   states.assign(plan.transfers.size(), Reached::untouched);

@@ -16,7 +16,8 @@ enum class Reached : std::uint8_t { untouched, begun, done };
 
 // Reads every transfer's bytes to where they are to live: straight into host memory, through staging to a device, reads
 // and device copies at the same time. Returns when all is there. On failure it waits for what is under way, then throws.
-void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets, const Engine& engine,
-              std::span<const std::pair<Device, std::uintptr_t>> streams = {}, std::vector<Reached>* reached = nullptr);
+void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
+              const Engine& engine, std::span<const std::pair<Device, std::uintptr_t>> streams = {},
+              std::vector<Reached>* reached = nullptr);
 
 }  // namespace transload

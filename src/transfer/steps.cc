@@ -14,8 +14,8 @@ constexpr std::uint64_t kBlock = 1024;
 constexpr std::uint64_t kMaxItemsize = 16;
 
 template <class Unit>
-void copy_strided(const std::byte* source, std::int64_t source_stride, std::byte* target, std::int64_t target_stride,
-                  std::uint64_t count) {
+void copy_strided(const std::byte* source, std::int64_t source_stride, std::byte* target,
+                  std::int64_t target_stride, std::uint64_t count) {
   constexpr auto size = static_cast<std::int64_t>(sizeof(Unit));
   for (std::uint64_t i = 0; i < count; ++i) {
     std::memcpy(target, source, sizeof(Unit));
@@ -28,23 +28,29 @@ struct Sixteen {
   std::uint64_t low, high;
 };
 
-void copy_elements(std::uint64_t itemsize, const std::byte* source, std::int64_t source_stride, std::byte* target,
-                   std::int64_t target_stride, std::uint64_t count) {
+void copy_elements(std::uint64_t itemsize, const std::byte* source, std::int64_t source_stride,
+                   std::byte* target, std::int64_t target_stride, std::uint64_t count) {
   if (source_stride == 1 && target_stride == 1) {
     std::memcpy(target, source, count * itemsize);
     return;
   }
   switch (itemsize) {
-    case 1: return copy_strided<std::uint8_t>(source, source_stride, target, target_stride, count);
-    case 2: return copy_strided<std::uint16_t>(source, source_stride, target, target_stride, count);
-    case 4: return copy_strided<std::uint32_t>(source, source_stride, target, target_stride, count);
-    case 8: return copy_strided<std::uint64_t>(source, source_stride, target, target_stride, count);
-    default: return copy_strided<Sixteen>(source, source_stride, target, target_stride, count);
+    case 1:
+      return copy_strided<std::uint8_t>(source, source_stride, target, target_stride, count);
+    case 2:
+      return copy_strided<std::uint16_t>(source, source_stride, target, target_stride, count);
+    case 4:
+      return copy_strided<std::uint32_t>(source, source_stride, target, target_stride, count);
+    case 8:
+      return copy_strided<std::uint64_t>(source, source_stride, target, target_stride, count);
+    default:
+      return copy_strided<Sixteen>(source, source_stride, target, target_stride, count);
   }
 }
 
 void swap_units(std::byte* bytes, std::uint64_t nbytes, std::uint8_t unit) {
-  for (std::uint64_t at = 0; at + unit <= nbytes; at += unit) std::reverse(bytes + at, bytes + at + unit);
+  for (std::uint64_t at = 0; at + unit <= nbytes; at += unit)
+    std::reverse(bytes + at, bytes + at + unit);
 }
 
 // The sign bit is the top bit of the last byte of each component: conj flips every second one, neg all.
@@ -59,8 +65,8 @@ void flip_signs(std::byte* bytes, std::uint64_t nbytes, Dtype dtype, bool conj, 
 
 }  // namespace
 
-void convert(const Steps& steps, const std::byte* source, std::int64_t source_stride, std::byte* target,
-             std::int64_t target_stride, std::uint64_t count) {
+void convert(const Steps& steps, const std::byte* source, std::int64_t source_stride,
+             std::byte* target, std::int64_t target_stride, std::uint64_t count) {
   const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
   const bool in_place = steps.swap_nbytes > 1 || steps.conj || steps.neg;
   if (!in_place && steps.from == steps.to) {
@@ -73,7 +79,8 @@ void convert(const Steps& steps, const std::byte* source, std::int64_t source_st
     if (in_place || source_stride != 1) {
       copy_elements(from_size, source, source_stride, gathered.data(), 1, here);
       if (steps.swap_nbytes > 1) swap_units(gathered.data(), here * from_size, steps.swap_nbytes);
-      if (steps.conj || steps.neg) flip_signs(gathered.data(), here * from_size, steps.from, steps.conj, steps.neg);
+      if (steps.conj || steps.neg)
+        flip_signs(gathered.data(), here * from_size, steps.from, steps.conj, steps.neg);
       elements = gathered.data();
     }
     if (steps.from == steps.to) {

@@ -21,7 +21,8 @@ struct Part {
 // One thread's way to the bytes: a slot of staging, and streams to the devices it has met.
 class Fetcher {
  public:
-  Fetcher(const Index& layout, const ByteSource& source, std::span<const std::uint32_t> pieces, std::uint64_t slot)
+  Fetcher(const Index& layout, const ByteSource& source, std::span<const std::uint32_t> pieces,
+          std::uint64_t slot)
       : layout_(layout), source_(source), pieces_(pieces), slot_nbytes_(slot) {}
 
   // The bytes of a part, in memory until the next call.
@@ -36,7 +37,8 @@ class Fetcher {
     } catch (Error& error) {
       for (const NamedTensor& tensor : layout_.contents.tensors()) {
         if (tensor.value.storage_number() != piece.storage) continue;
-        error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + "), " + std::to_string(part.nbytes) + " bytes; nothing was replaced");
+        error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + "), " +
+                  std::to_string(part.nbytes) + " bytes; nothing was replaced");
         break;
       }
       throw;
@@ -44,7 +46,8 @@ class Fetcher {
   }
 
  private:
-  std::span<const std::byte> from_file(std::uint32_t storage, std::uint64_t offset, std::uint64_t nbytes) {
+  std::span<const std::byte> from_file(std::uint32_t storage, std::uint64_t offset,
+                                       std::uint64_t nbytes) {
     const Index& index = *source_.index;
     const Piece& stored = index.pieces[pieces_[storage]];
     const std::span<std::byte> bytes = staging(kCpu).first(nbytes);
@@ -52,14 +55,17 @@ class Fetcher {
     Steps steps;
     steps.swap_nbytes = index.storages[storage].swap_nbytes;
     if (steps.swap_nbytes > 1) {
-      const Dtype unit = steps.swap_nbytes == 8 ? Dtype::int64 : steps.swap_nbytes == 4 ? Dtype::int32 : Dtype::int16;
+      const Dtype unit = steps.swap_nbytes == 8   ? Dtype::int64
+                         : steps.swap_nbytes == 4 ? Dtype::int32
+                                                  : Dtype::int16;
       steps.from = steps.to = unit;
       convert(steps, bytes.data(), 1, bytes.data(), 1, nbytes / steps.swap_nbytes);
     }
     return bytes;
   }
 
-  std::span<const std::byte> from_device(const Storage& storage, std::uint64_t offset, std::uint64_t nbytes) {
+  std::span<const std::byte> from_device(const Storage& storage, std::uint64_t offset,
+                                         std::uint64_t nbytes) {
     const Device device = storage.device();
     auto& stream = streams_[device];
     if (!stream) stream = backend_for(device).open_stream(device);
@@ -84,30 +90,36 @@ class Fetcher {
 
 }  // namespace
 
-std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source, const AtomicFile& file, const Engine& engine) {
+std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source,
+                                        const AtomicFile& file, const Engine& engine) {
   const std::uint64_t slot = slot_nbytes(engine.staging_nbytes);
-  const std::vector<std::uint32_t> pieces = source.index ? pieces_by_storage(*source.index) : std::vector<std::uint32_t>();
+  const std::vector<std::uint32_t> pieces =
+      source.index ? pieces_by_storage(*source.index) : std::vector<std::uint32_t>();
   std::vector<Part> parts;
   std::uint64_t total = 0;
   for (std::uint32_t p = 0; p < layout.pieces.size(); ++p) {
     const std::uint64_t nbytes = layout.pieces[p].extent.nbytes;
-    for (std::uint64_t done = 0; done < nbytes; done += slot) parts.push_back({p, done, std::min(slot, nbytes - done)});
+    for (std::uint64_t done = 0; done < nbytes; done += slot)
+      parts.push_back({p, done, std::min(slot, nbytes - done)});
     total += nbytes;
   }
   std::vector<std::uint32_t> part_crcs(parts.size());
   std::atomic<std::size_t> next = 0;
   std::atomic<std::uint64_t> done_nbytes = 0;
   std::atomic<bool> stop = false;
-  const auto most_threads = static_cast<int>(std::max<std::uint64_t>(1, engine.staging_nbytes / slot));
-  run_workers(std::min(thread_count(engine.threads), most_threads), engine.progress, total, done_nbytes, stop, [&](int) {
-    Fetcher fetcher(layout, source, pieces, slot);
-    for (std::size_t i = next++; i < parts.size() && !stop; i = next++) {
-      const std::span<const std::byte> bytes = fetcher.fetch(parts[i]);
-      part_crcs[i] = crc32_of(bytes);
-      write_at(file.descriptor(), file.path(), layout.pieces[parts[i].piece].extent.offset + parts[i].offset, bytes);
-      done_nbytes += bytes.size();
-    }
-  });
+  const auto most_threads =
+      static_cast<int>(std::max<std::uint64_t>(1, engine.staging_nbytes / slot));
+  run_workers(std::min(thread_count(engine.threads), most_threads), engine.progress, total,
+              done_nbytes, stop, [&](int) {
+                Fetcher fetcher(layout, source, pieces, slot);
+                for (std::size_t i = next++; i < parts.size() && !stop; i = next++) {
+                  const std::span<const std::byte> bytes = fetcher.fetch(parts[i]);
+                  part_crcs[i] = crc32_of(bytes);
+                  write_at(file.descriptor(), file.path(),
+                           layout.pieces[parts[i].piece].extent.offset + parts[i].offset, bytes);
+                  done_nbytes += bytes.size();
+                }
+              });
   std::vector<std::uint32_t> crcs(layout.pieces.size());
   for (std::size_t i = 0; i < parts.size(); ++i) {
     std::uint32_t& crc = crcs[parts[i].piece];

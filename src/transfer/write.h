@@ -13,12 +13,13 @@ namespace transload {
 
 // Where a storage's bytes are: in memory, or in a file that is converted.
 struct ByteSource {
-  std::span<const Storage> storages;   // by number; used if `index` is null
+  std::span<const Storage> storages;  // by number; used if `index` is null
   const Index* index = nullptr;
 };
 
 // Writes every piece of `layout` and returns their CRC-32s, by number. Devices are read and the file is written by
 // several threads at once; nothing is held but staging.
-std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source, const AtomicFile& file, const Engine& engine);
+std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source,
+                                        const AtomicFile& file, const Engine& engine);
 
 }  // namespace transload

@@ -9,8 +9,9 @@ Box make_box(const Tensor& source, const Tensor& target) {
   for (std::size_t d = 0; d < source.shape().size(); ++d) {
     if (source.shape()[d] != 1) order.push_back(d);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return source.stride()[a] > source.stride()[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return source.stride()[a] > source.stride()[b];
+  });
   std::vector<std::int64_t> shape, from, to;
   for (const std::size_t d : order) {
     const std::int64_t size = source.shape()[d], s = source.stride()[d], t = target.stride()[d];
@@ -24,22 +25,25 @@ Box make_box(const Tensor& source, const Tensor& target) {
       to.push_back(t);
     }
   }
-  return {shape, from, to, static_cast<std::uint64_t>(source.storage_offset()) * itemsize(source.dtype()),
+  return {shape, from, to,
+          static_cast<std::uint64_t>(source.storage_offset()) * itemsize(source.dtype()),
           static_cast<std::uint64_t>(target.storage_offset()) * itemsize(target.dtype())};
 }
 
 bool is_dense(const Box& box) {
   return box.shape.empty() ||
-         (box.shape.size() == 1 && (box.shape[0] <= 1 || (box.source_stride[0] == 1 && box.target_stride[0] == 1)));
+         (box.shape.size() == 1 &&
+          (box.shape[0] <= 1 || (box.source_stride[0] == 1 && box.target_stride[0] == 1)));
 }
 
 std::uint64_t numel(const Box& box) {
-  return std::accumulate(box.shape.begin(), box.shape.end(), std::uint64_t{1},
-                         [](std::uint64_t n, std::int64_t size) { return n * static_cast<std::uint64_t>(size); });
+  return std::accumulate(
+      box.shape.begin(), box.shape.end(), std::uint64_t{1},
+      [](std::uint64_t n, std::int64_t size) { return n * static_cast<std::uint64_t>(size); });
 }
 
-std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize, std::uint64_t target_itemsize,
-                            std::uint64_t max_nbytes) {
+std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize,
+                            std::uint64_t target_itemsize, std::uint64_t max_nbytes) {
   const std::uint64_t total = numel(box);
   if (total == 0) return {};
   // The inner dimensions that fit as a whole, then as many steps of the next one as fit beside them.
@@ -59,7 +63,8 @@ std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize, std::
     size = static_cast<std::uint64_t>(box.shape[d - 1]);
     step = static_cast<std::uint64_t>(box.source_stride[d - 1]) * source_itemsize;
     const std::uint64_t by_span = step ? (max_nbytes - inner_span) / step + 1 : size;
-    steps = std::clamp<std::uint64_t>(std::min(by_span, max_nbytes / (inner * target_itemsize)), 1, size);
+    steps = std::clamp<std::uint64_t>(std::min(by_span, max_nbytes / (inner * target_itemsize)), 1,
+                                      size);
   }
   std::vector<BoxRange> ranges;
   const std::uint64_t outer = total / (inner * size);
@@ -73,7 +78,8 @@ std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize, std::
     }
     for (std::uint64_t k = 0; k < size; k += steps) {
       const std::uint64_t here = std::min(steps, size - k);
-      ranges.push_back({(o * size + k) * inner, here * inner, offset + k * step, (here - 1) * step + inner_span});
+      ranges.push_back({(o * size + k) * inner, here * inner, offset + k * step,
+                        (here - 1) * step + inner_span});
     }
   }
   return ranges;

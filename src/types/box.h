@@ -26,8 +26,8 @@ struct BoxRange {
 
 // All of a box in ranges whose source bytes span at most max_nbytes each, and whose elements, at `target_itemsize`
 // each, take at most that much too.
-std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize, std::uint64_t target_itemsize,
-                            std::uint64_t max_nbytes);
+std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize,
+                            std::uint64_t target_itemsize, std::uint64_t max_nbytes);
 
 // Calls run(source, target, count) for each run of a range along the last dimension: source and target count elements
 // from the origins. Successive elements of a run are source_stride and target_stride of the last dimension apart.

@@ -13,7 +13,7 @@ namespace transload {
 namespace {
 
 constexpr std::uint32_t kIndexedFrom = 9;  // entries; smaller dicts are searched one by one
-constexpr int kMaxKeyParts = 1000;         // of a tuple used as a key: shared parts could make 2^n of them
+constexpr int kMaxKeyParts = 1000;  // of a tuple used as a key: shared parts could make 2^n of them
 
 constexpr std::size_t mix(std::size_t h, std::size_t more) {
   h ^= more + 0x9E3779B97F4A7C15ull + (h << 6) + (h >> 2);
@@ -52,10 +52,13 @@ NodeId NodeTable::big_integer(std::span<const std::byte> value) {
     std::memcpy(&small, value.data(), value.size());  // little-endian, as all that we run on
     return integer(small);
   }
-  return add_text(ValueKind::big_integer, {reinterpret_cast<const char*>(value.data()), value.size()});
+  return add_text(ValueKind::big_integer,
+                  {reinterpret_cast<const char*>(value.data()), value.size()});
 }
 
-NodeId NodeTable::real(double value) { return add(ValueKind::real, 0, 0, std::bit_cast<std::uint64_t>(value)); }
+NodeId NodeTable::real(double value) {
+  return add(ValueKind::real, 0, 0, std::bit_cast<std::uint64_t>(value));
+}
 
 NodeId NodeTable::complex(double re, double im) {
   char both[16];
@@ -130,7 +133,8 @@ void NodeTable::append(NodeId list, std::span<const NodeId> items) {
   }
   grow(list, items.size(), 1);
   Node& n = nodes_[list];
-  std::copy(items.begin(), items.end(), refs_.begin() + static_cast<std::ptrdiff_t>(n.begin + n.count));
+  std::copy(items.begin(), items.end(),
+            refs_.begin() + static_cast<std::ptrdiff_t>(n.begin + n.count));
   n.count += static_cast<std::uint32_t>(items.size());
 }
 
@@ -172,13 +176,21 @@ bool NodeTable::can_be_key(NodeId node) const {
     const NodeId at = todo.back();
     todo.pop_back();
     switch (kind(at)) {
-      case ValueKind::list: case ValueKind::dict: case ValueKind::ordered_dict: case ValueKind::set:
-      case ValueKind::bytearray: case ValueKind::tensor: case ValueKind::storage:
+      case ValueKind::list:
+      case ValueKind::dict:
+      case ValueKind::ordered_dict:
+      case ValueKind::set:
+      case ValueKind::bytearray:
+      case ValueKind::tensor:
+      case ValueKind::storage:
         return false;
-      case ValueKind::tuple: case ValueKind::size: case ValueKind::frozenset:
+      case ValueKind::tuple:
+      case ValueKind::size:
+      case ValueKind::frozenset:
         for (const NodeId part : items(at)) todo.push_back(part);
         break;
-      default: break;
+      default:
+        break;
     }
   }
   return true;
@@ -227,7 +239,8 @@ NodeId NodeTable::find(NodeId dict, NodeId key) const {
 
 NodeId NodeTable::find(NodeId dict, std::string_view key) const {
   std::uint32_t entry = 0;
-  return find(dict, nodes_[dict].count >= kIndexedFrom ? std::hash<std::string_view>()(key) : 0, kNoNode, key, entry);
+  return find(dict, nodes_[dict].count >= kIndexedFrom ? std::hash<std::string_view>()(key) : 0,
+              kNoNode, key, entry);
 }
 
 // The value at `key`, or if that is kNoNode at the text `key_text`; kNoNode if there is none.
@@ -245,7 +258,8 @@ NodeId NodeTable::find(NodeId dict, std::size_t key_hash, NodeId key, std::strin
     return kNoNode;
   }
   const std::size_t mask = slots_.size() - 1;
-  for (std::size_t at = mix(key_hash, dict) & mask; slots_[at].dict != kNoNode; at = (at + 1) & mask) {
+  for (std::size_t at = mix(key_hash, dict) & mask; slots_[at].dict != kNoNode;
+       at = (at + 1) & mask) {
     if (slots_[at].dict != dict) continue;
     entry = slots_[at].entry;
     if (equal(all[2 * std::size_t{entry}])) return all[2 * std::size_t{entry} + 1];
@@ -282,8 +296,8 @@ std::size_t NodeTable::hash(NodeId key) const {
     } else if (k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::frozenset) {
       h = mix(h, nodes_[at].count);
       for (const NodeId part : items(at)) todo.push_back(part);
-    } else if (k == ValueKind::text || k == ValueKind::bytes || k == ValueKind::device || k == ValueKind::global ||
-               k == ValueKind::big_integer) {
+    } else if (k == ValueKind::text || k == ValueKind::bytes || k == ValueKind::device ||
+               k == ValueKind::global || k == ValueKind::big_integer) {
       h = mix(h, std::hash<std::string_view>()(as_text(at)));
     } else {
       h = mix(h, static_cast<std::size_t>(k));
@@ -314,7 +328,8 @@ bool NodeTable::equal_keys(NodeId a, NodeId b) const {
         if (left.size() != right.size()) return false;
         for (std::size_t i = 0; i < left.size(); ++i) todo.emplace_back(left[i], right[i]);
       } else if (ka == ValueKind::text || ka == ValueKind::bytes || ka == ValueKind::device ||
-                 ka == ValueKind::global || ka == ValueKind::big_integer || ka == ValueKind::complex) {
+                 ka == ValueKind::global || ka == ValueKind::big_integer ||
+                 ka == ValueKind::complex) {
         if (as_text(a) != as_text(b)) return false;
       } else if (ka == ValueKind::dtype) {
         if (as_dtype(a) != as_dtype(b)) return false;
@@ -355,21 +370,28 @@ std::vector<std::uint32_t> NodeTable::mentions() const {
     todo.pop_back();
     if (node == kNoNode || ++counts[node] > 1) continue;
     switch (kind(node)) {
-      case ValueKind::list: case ValueKind::tuple: case ValueKind::size: case ValueKind::set:
-      case ValueKind::frozenset: case ValueKind::object:
+      case ValueKind::list:
+      case ValueKind::tuple:
+      case ValueKind::size:
+      case ValueKind::set:
+      case ValueKind::frozenset:
+      case ValueKind::object:
         for (const NodeId part : items(node)) todo.push_back(part);
         break;
-      case ValueKind::dict: case ValueKind::ordered_dict:
+      case ValueKind::dict:
+      case ValueKind::ordered_dict:
         for (const NodeId part : entries(node)) todo.push_back(part);
         break;
-      default: break;
+      default:
+        break;
     }
     if (!attributes_.empty()) todo.push_back(attributes(node));
   }
   return counts;
 }
 
-NodeId NodeTable::copy(const NodeTable& other, NodeId node, const std::vector<std::uint32_t>& storage_numbers) {
+NodeId NodeTable::copy(const NodeTable& other, NodeId node,
+                       const std::vector<std::uint32_t>& storage_numbers) {
   // First a node for each one that is reached, then their contents: what refers to itself needs no care.
   std::unordered_map<NodeId, NodeId> made;
   std::vector<NodeId> order, todo{node};
@@ -383,8 +405,13 @@ NodeId NodeTable::copy(const NodeTable& other, NodeId node, const std::vector<st
     const Node& n = other.nodes_[at];
     NodeId copied;
     switch (n.kind) {
-      case ValueKind::text: case ValueKind::bytes: case ValueKind::bytearray: case ValueKind::device:
-      case ValueKind::global: case ValueKind::big_integer: case ValueKind::complex:
+      case ValueKind::text:
+      case ValueKind::bytes:
+      case ValueKind::bytearray:
+      case ValueKind::device:
+      case ValueKind::global:
+      case ValueKind::big_integer:
+      case ValueKind::complex:
         copied = add_text(n.kind, std::string(other.as_text(at)));
         break;
       case ValueKind::tensor: {
@@ -398,19 +425,28 @@ NodeId NodeTable::copy(const NodeTable& other, NodeId node, const std::vector<st
       case ValueKind::storage:
         copied = storage(storage_numbers[n.count], other.as_dtype(at), n.begin);
         break;
-      case ValueKind::object: copied = object(kNoNode, kNoNode, other.made(at)); break;
-      case ValueKind::list: case ValueKind::tuple: case ValueKind::size: case ValueKind::set:
-      case ValueKind::frozenset: case ValueKind::dict: case ValueKind::ordered_dict:
+      case ValueKind::object:
+        copied = object(kNoNode, kNoNode, other.made(at));
+        break;
+      case ValueKind::list:
+      case ValueKind::tuple:
+      case ValueKind::size:
+      case ValueKind::set:
+      case ValueKind::frozenset:
+      case ValueKind::dict:
+      case ValueKind::ordered_dict:
         copied = container(n.kind);
         break;
-      default: copied = add(n.kind, n.tag, n.count, n.begin);
+      default:
+        copied = add(n.kind, n.tag, n.count, n.begin);
     }
     made[at] = copied;
     order.push_back(at);
     if (n.kind == ValueKind::dict || n.kind == ValueKind::ordered_dict) {
       for (const NodeId part : other.entries(at)) visit(part);
-    } else if (n.kind == ValueKind::list || n.kind == ValueKind::tuple || n.kind == ValueKind::size ||
-               n.kind == ValueKind::set || n.kind == ValueKind::frozenset || n.kind == ValueKind::object) {
+    } else if (n.kind == ValueKind::list || n.kind == ValueKind::tuple ||
+               n.kind == ValueKind::size || n.kind == ValueKind::set ||
+               n.kind == ValueKind::frozenset || n.kind == ValueKind::object) {
       for (const NodeId part : other.items(at)) visit(part);
     }
     visit(other.attributes(at));
@@ -427,8 +463,8 @@ NodeId NodeTable::copy(const NodeTable& other, NodeId node, const std::vector<st
         const NodeId part = other.items(at)[i];
         refs_[nodes_[copied].begin + i] = part == kNoNode ? kNoNode : made[part];
       }
-    } else if (k == ValueKind::list || k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::set ||
-               k == ValueKind::frozenset) {
+    } else if (k == ValueKind::list || k == ValueKind::tuple || k == ValueKind::size ||
+               k == ValueKind::set || k == ValueKind::frozenset) {
       std::vector<NodeId> parts;
       for (const NodeId part : other.items(at)) parts.push_back(made[part]);
       append(copied, parts);

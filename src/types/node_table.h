@@ -21,7 +21,8 @@ inline constexpr NodeId kNoNode = 0xFFFFFFFF;
 
 // A tensor as a table row; `dims` says where its shape begins in the table of sizes, its strides follow.
 struct TensorRow {
-  static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;  // a meta tensor that was saved without one
+  static constexpr std::uint32_t kNoStorage =
+      0xFFFFFFFF;  // a meta tensor that was saved without one
   std::uint32_t storage = kNoStorage;
   Dtype dtype = Dtype::float32;
   std::uint8_t ndim = 0;
@@ -41,7 +42,9 @@ class NodeTable {
   // New nodes. Throw FormatError beyond 2^32 - 2 of them.
   NodeId none() { return add(ValueKind::none, 0, 0, 0); }
   NodeId boolean(bool value) { return add(ValueKind::boolean, value, 0, 0); }
-  NodeId integer(std::int64_t value) { return add(ValueKind::integer, 0, 0, static_cast<std::uint64_t>(value)); }
+  NodeId integer(std::int64_t value) {
+    return add(ValueKind::integer, 0, 0, static_cast<std::uint64_t>(value));
+  }
   // Two's complement, little-endian, any length. Becomes an `integer` if it fits.
   NodeId big_integer(std::span<const std::byte> value);
   NodeId real(double value);
@@ -49,30 +52,45 @@ class NodeTable {
   NodeId text(std::string_view value) { return add_text(ValueKind::text, value); }
   NodeId bytes(std::string_view value) { return add_text(ValueKind::bytes, value); }
   NodeId bytearray(std::string_view value) { return add_text(ValueKind::bytearray, value); }
-  NodeId device(std::string_view value) { return add_text(ValueKind::device, value); }  // any text: "mps:0"
-  NodeId dtype(Dtype value) { return add(ValueKind::dtype, static_cast<std::uint8_t>(value), 0, 0); }
+  NodeId device(std::string_view value) {
+    return add_text(ValueKind::device, value);
+  }  // any text: "mps:0"
+  NodeId dtype(Dtype value) {
+    return add(ValueKind::dtype, static_cast<std::uint8_t>(value), 0, 0);
+  }
   NodeId global(std::string_view module, std::string_view name);
-  NodeId container(ValueKind kind) { return add(kind, 0, 0, 0); }  // list, set, dict, ordered_dict: empty
-  NodeId sequence(ValueKind kind, std::span<const NodeId> items);  // tuple, size, frozenset, or a filled list
+  NodeId container(ValueKind kind) {
+    return add(kind, 0, 0, 0);
+  }  // list, set, dict, ordered_dict: empty
+  NodeId sequence(ValueKind kind,
+                  std::span<const NodeId> items);  // tuple, size, frozenset, or a filled list
   NodeId object(NodeId callable, NodeId arguments, Made made);
-  NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape, std::span<const std::int64_t> stride);
+  NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape,
+                std::span<const std::int64_t> stride);
   NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);
 
   // Changes. The caller has checked the kinds.
-  void append(NodeId list, std::span<const NodeId> items);  // of a list, set, frozenset; an object keeps them as its items
-  void set(NodeId dict, NodeId key, NodeId value);          // replaces the value of an equal key
+  void append(NodeId list,
+              std::span<const NodeId>
+                  items);  // of a list, set, frozenset; an object keeps them as its items
+  void set(NodeId dict, NodeId key, NodeId value);  // replaces the value of an equal key
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
-  void become(NodeId node, NodeId other);                   // node is now what other is
+  void become(NodeId node, NodeId other);  // node is now what other is
   // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 1000 of them.
   bool can_be_key(NodeId node) const;
 
   ValueKind kind(NodeId node) const { return nodes_[node].kind; }
   bool as_boolean(NodeId node) const { return nodes_[node].tag != 0; }
-  std::int64_t as_integer(NodeId node) const { return static_cast<std::int64_t>(nodes_[node].begin); }
+  std::int64_t as_integer(NodeId node) const {
+    return static_cast<std::int64_t>(nodes_[node].begin);
+  }
   double as_real(NodeId node) const;
   std::pair<double, double> as_complex(NodeId node) const;
-  Dtype as_dtype(NodeId node) const { return static_cast<Dtype>(nodes_[node].tag); }  // of storage too
-  std::string_view as_text(NodeId node) const;  // text, bytes, bytearray, device, big_integer; a global as "module\nname"
+  Dtype as_dtype(NodeId node) const {
+    return static_cast<Dtype>(nodes_[node].tag);
+  }  // of storage too
+  std::string_view as_text(NodeId node)
+      const;  // text, bytes, bytearray, device, big_integer; a global as "module\nname"
   std::string_view module_of(NodeId global) const;
   std::string_view name_of(NodeId global) const;
 
@@ -82,9 +100,9 @@ class NodeTable {
   Made made(NodeId object) const { return static_cast<Made>(nodes_[object].tag); }
   // Of a dict: key, value, key, value, …
   std::span<const NodeId> entries(NodeId dict) const;
-  NodeId find(NodeId dict, NodeId key) const;            // the value, or kNoNode
+  NodeId find(NodeId dict, NodeId key) const;  // the value, or kNoNode
   NodeId find(NodeId dict, std::string_view key) const;
-  NodeId attributes(NodeId node) const;                  // a dict (or a tuple, of an object), or kNoNode
+  NodeId attributes(NodeId node) const;  // a dict (or a tuple, of an object), or kNoNode
 
   TensorRow& row(NodeId tensor) { return rows_[nodes_[tensor].begin]; }
   const TensorRow& row(NodeId tensor) const { return rows_[nodes_[tensor].begin]; }
@@ -99,7 +117,8 @@ class NodeTable {
   NodeId root = kNoNode;
 
   // A copy of `node` of another table and of all below it, what is shared stays shared. `storage` maps the numbers.
-  NodeId copy(const NodeTable& other, NodeId node, const std::vector<std::uint32_t>& storage_numbers);
+  NodeId copy(const NodeTable& other, NodeId node,
+              const std::vector<std::uint32_t>& storage_numbers);
 
   // Equal as Python compares keys: True == 1 == 1.0. Looks at 1000 parts at most.
   bool equal_keys(NodeId a, NodeId b) const;
@@ -121,7 +140,8 @@ class NodeTable {
   void grow(NodeId node, std::size_t more, std::size_t width);
   std::size_t hash(NodeId key) const;
   void index_entry(NodeId dict, std::uint32_t entry);
-  NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text, std::uint32_t& entry) const;
+  NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text,
+              std::uint32_t& entry) const;
 
   std::vector<Node> nodes_;
   std::string text_;

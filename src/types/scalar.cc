@@ -18,13 +18,15 @@ namespace {
 template <class Int>
 Int truncate(double value) {
   constexpr double kEnd = static_cast<double>(std::numeric_limits<Int>::max() / 2 + 1) * 2;
-  return value > -kEnd - 1 && value < kEnd ? static_cast<Int>(value) : std::numeric_limits<Int>::min();
+  return value > -kEnd - 1 && value < kEnd ? static_cast<Int>(value)
+                                           : std::numeric_limits<Int>::min();
 }
 
 std::uint64_t truncate_unsigned(double value) {
   constexpr double kHalf = 9223372036854775808.0;  // 2^63
   if (value >= 2 * kHalf) return 0;
-  return value >= kHalf ? static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(truncate<std::int64_t>(value));
+  return value >= kHalf ? static_cast<std::uint64_t>(value)
+                        : static_cast<std::uint64_t>(truncate<std::int64_t>(value));
 }
 
 template <class Int>
@@ -47,7 +49,9 @@ struct Boolean {
   using Wide = std::int64_t;
   static Wide decode(Bits stored) { return stored != 0; }
   template <class Value>
-  static Bits encode(Value value) { return value != 0; }
+  static Bits encode(Value value) {
+    return value != 0;
+  }
 };
 
 template <class Float>
@@ -56,7 +60,9 @@ struct Native {
   using Wide = double;
   static Float decode(Bits stored) { return stored; }
   template <class Value>
-  static Bits encode(Value value) { return static_cast<Float>(value); }
+  static Bits encode(Value value) {
+    return static_cast<Float>(value);
+  }
 };
 
 // By way of float32, from any type, as c10's constructors go.
@@ -66,42 +72,67 @@ struct Reduced {
   using Wide = double;
   static float decode(Bits stored) { return Small::decode(stored); }
   template <class Value>
-  static Bits encode(Value value) { return Small::encode(static_cast<float>(value)); }
+  static Bits encode(Value value) {
+    return Small::encode(static_cast<float>(value));
+  }
 };
 
 // Calls use(codec) with the codec of a real dtype.
 template <class Use>
 void with_codec(Dtype dtype, Use use) {
   switch (dtype) {
-    case Dtype::float32: return use(Native<float>{});
-    case Dtype::float64: return use(Native<double>{});
-    case Dtype::float16: return use(Reduced<Float16>{});
-    case Dtype::bfloat16: return use(Reduced<BFloat16>{});
-    case Dtype::float8_e5m2: return use(Reduced<Float8E5M2>{});
-    case Dtype::float8_e4m3fn: return use(Reduced<Float8E4M3Fn>{});
-    case Dtype::float8_e5m2fnuz: return use(Reduced<Float8E5M2Fnuz>{});
-    case Dtype::float8_e4m3fnuz: return use(Reduced<Float8E4M3Fnuz>{});
-    case Dtype::float8_e8m0fnu: return use(Reduced<Float8E8M0>{});
-    case Dtype::int8: return use(Integer<std::int8_t>{});
-    case Dtype::int16: return use(Integer<std::int16_t>{});
-    case Dtype::int32: return use(Integer<std::int32_t>{});
-    case Dtype::int64: return use(Integer<std::int64_t>{});
-    case Dtype::uint8: return use(Integer<std::uint8_t>{});
-    case Dtype::uint16: return use(Integer<std::uint16_t>{});
-    case Dtype::uint32: return use(Integer<std::uint32_t>{});
-    case Dtype::uint64: return use(Integer<std::uint64_t>{});
-    case Dtype::boolean: return use(Boolean{});
-    default: assert(false && "a dtype without values, or a complex one");
+    case Dtype::float32:
+      return use(Native<float>{});
+    case Dtype::float64:
+      return use(Native<double>{});
+    case Dtype::float16:
+      return use(Reduced<Float16>{});
+    case Dtype::bfloat16:
+      return use(Reduced<BFloat16>{});
+    case Dtype::float8_e5m2:
+      return use(Reduced<Float8E5M2>{});
+    case Dtype::float8_e4m3fn:
+      return use(Reduced<Float8E4M3Fn>{});
+    case Dtype::float8_e5m2fnuz:
+      return use(Reduced<Float8E5M2Fnuz>{});
+    case Dtype::float8_e4m3fnuz:
+      return use(Reduced<Float8E4M3Fnuz>{});
+    case Dtype::float8_e8m0fnu:
+      return use(Reduced<Float8E8M0>{});
+    case Dtype::int8:
+      return use(Integer<std::int8_t>{});
+    case Dtype::int16:
+      return use(Integer<std::int16_t>{});
+    case Dtype::int32:
+      return use(Integer<std::int32_t>{});
+    case Dtype::int64:
+      return use(Integer<std::int64_t>{});
+    case Dtype::uint8:
+      return use(Integer<std::uint8_t>{});
+    case Dtype::uint16:
+      return use(Integer<std::uint16_t>{});
+    case Dtype::uint32:
+      return use(Integer<std::uint32_t>{});
+    case Dtype::uint64:
+      return use(Integer<std::uint64_t>{});
+    case Dtype::boolean:
+      return use(Boolean{});
+    default:
+      assert(false && "a dtype without values, or a complex one");
   }
 }
 
 // One of the two halves of a complex dtype; a real one is its own.
 Dtype part_of(Dtype dtype) {
   switch (dtype) {
-    case Dtype::complex32: return Dtype::float16;
-    case Dtype::complex64: return Dtype::float32;
-    case Dtype::complex128: return Dtype::float64;
-    default: return dtype;
+    case Dtype::complex32:
+      return Dtype::float16;
+    case Dtype::complex64:
+      return Dtype::float32;
+    case Dtype::complex128:
+      return Dtype::float64;
+    default:
+      return dtype;
   }
 }
 
@@ -122,11 +153,13 @@ void convert(const std::byte* source, std::byte* target, std::size_t count) {
   constexpr std::size_t kVector = 64;
   constexpr std::size_t kFrom = sizeof(typename From::Bits), kTo = sizeof(typename To::Bits);
   std::size_t i = 0;
-  for (; count - i >= kVector; i += kVector) convert_block<From, To, kVector>(source + i * kFrom, target + i * kTo);
+  for (; count - i >= kVector; i += kVector)
+    convert_block<From, To, kVector>(source + i * kFrom, target + i * kTo);
   for (; i < count; ++i) convert_block<From, To, 1>(source + i * kFrom, target + i * kTo);
 }
 
-bool convert_directly(Dtype from, const std::byte* source, Dtype to, std::byte* target, std::size_t count) {
+bool convert_directly(Dtype from, const std::byte* source, Dtype to, std::byte* target,
+                      std::size_t count) {
   using F32 = Native<float>;
   const auto is = [&](Dtype a, Dtype b) { return from == a && to == b; };
   if (is(Dtype::float32, Dtype::bfloat16))
@@ -163,7 +196,8 @@ void cast_from(const std::byte* source, Dtype to, std::byte* target, std::size_t
   });
 }
 
-void cast_real(Dtype from, const std::byte* source, Dtype to, std::byte* target, std::size_t count) {
+void cast_real(Dtype from, const std::byte* source, Dtype to, std::byte* target,
+               std::size_t count) {
   if (convert_directly(from, source, to, target, count)) return;
   with_codec(from, [&](auto codec) {
     for (std::size_t done = 0; done < count; done += kBlock)
@@ -173,7 +207,8 @@ void cast_real(Dtype from, const std::byte* source, Dtype to, std::byte* target,
 }
 
 // x is true if either part is not zero.
-void cast_complex_to_boolean(Dtype part, const std::byte* source, std::byte* target, std::size_t count) {
+void cast_complex_to_boolean(Dtype part, const std::byte* source, std::byte* target,
+                             std::size_t count) {
   std::byte parts[2 * kBlock];
   for (std::size_t done = 0; done < count; done += kBlock) {
     const std::size_t n = std::min(kBlock, count - done);
@@ -182,24 +217,28 @@ void cast_complex_to_boolean(Dtype part, const std::byte* source, std::byte* tar
   }
 }
 
-void cast_complex_to_real(Dtype part, const std::byte* source, Dtype to, std::byte* target, std::size_t count) {
+void cast_complex_to_real(Dtype part, const std::byte* source, Dtype to, std::byte* target,
+                          std::size_t count) {
   std::byte real[kBlock * sizeof(double)];
   const std::size_t nbytes = itemsize(part);
   for (std::size_t done = 0; done < count; done += kBlock) {
     const std::size_t n = std::min(kBlock, count - done);
-    for (std::size_t i = 0; i < n; ++i) std::memcpy(real + i * nbytes, source + (done + i) * 2 * nbytes, nbytes);
+    for (std::size_t i = 0; i < n; ++i)
+      std::memcpy(real + i * nbytes, source + (done + i) * 2 * nbytes, nbytes);
     cast_real(part, real, to, target + done * itemsize(to), n);
   }
 }
 
-void cast_real_to_complex(Dtype from, const std::byte* source, Dtype part, std::byte* target, std::size_t count) {
+void cast_real_to_complex(Dtype from, const std::byte* source, Dtype part, std::byte* target,
+                          std::size_t count) {
   std::byte real[kBlock * sizeof(double)];
   const std::size_t nbytes = itemsize(part);
   std::memset(target, 0, count * 2 * nbytes);
   for (std::size_t done = 0; done < count; done += kBlock) {
     const std::size_t n = std::min(kBlock, count - done);
     cast_elements(from, source + done * itemsize(from), part, real, n);
-    for (std::size_t i = 0; i < n; ++i) std::memcpy(target + (done + i) * 2 * nbytes, real + i * nbytes, nbytes);
+    for (std::size_t i = 0; i < n; ++i)
+      std::memcpy(target + (done + i) * 2 * nbytes, real + i * nbytes, nbytes);
   }
 }
 
@@ -211,9 +250,11 @@ double element_as_double(Dtype dtype, const std::byte* element) {
   return value;
 }
 
-void cast_elements(Dtype from, const std::byte* source, Dtype to, std::byte* target, std::size_t count) {
+void cast_elements(Dtype from, const std::byte* source, Dtype to, std::byte* target,
+                   std::size_t count) {
   assert(can_cast(from, to));
-  const bool from_complex = info(from).kind == DtypeKind::complex, to_complex = info(to).kind == DtypeKind::complex;
+  const bool from_complex = info(from).kind == DtypeKind::complex,
+             to_complex = info(to).kind == DtypeKind::complex;
   if (from == to) {
     if (count > 0) std::memcpy(target, source, count * itemsize(from));
   } else if (from_complex && to_complex) {

@@ -15,6 +15,7 @@ double element_as_double(Dtype dtype, const std::byte* element);
 // nearest even (by way of float32, as torch), float to integer drops the fraction, integers wrap, anything but zero is
 // true, complex to real drops the imaginary part. What torch leaves to the processor, floats beyond an integer's
 // range, is as on x86. source and target must not overlap and need not be aligned; can_cast(from, to) must hold.
-void cast_elements(Dtype from, const std::byte* source, Dtype to, std::byte* target, std::size_t count);
+void cast_elements(Dtype from, const std::byte* source, Dtype to, std::byte* target,
+                   std::size_t count);
 
 }  // namespace transload

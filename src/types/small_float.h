@@ -17,7 +17,8 @@ enum class Specials {
 
 // sign, exponent, mantissa, from the highest bit down. Source of the special cases: what torch 2.13 does with every bit
 // pattern and every value halfway between two; pytorch c10/util/Half.h, Float8_e5m2.h, Float8_e4m3fn.h, Float8_fnuz_cvt.h
-template <class BitsType, int kExponentBits, int kMantissaBits, int kBias, Specials kSpecials, std::uint32_t kNan>
+template <class BitsType, int kExponentBits, int kMantissaBits, int kBias, Specials kSpecials,
+          std::uint32_t kNan>
 struct SmallFloat {
   using Bits = BitsType;
   static constexpr int kShift = 23 - kMantissaBits;  // float32 has 23 bits of mantissa
@@ -25,7 +26,8 @@ struct SmallFloat {
   static constexpr std::uint32_t kRebias = static_cast<std::uint32_t>(127 - kBias) << 23;
   static constexpr std::uint32_t kSmallestNormal = static_cast<std::uint32_t>(128 - kBias) << 23;
   // What values beyond the largest become: infinity; the largest itself; NaN.
-  static constexpr std::uint32_t kBeyond = kSpecials == Specials::ieee ? ((1u << kExponentBits) - 1) << kMantissaBits
+  static constexpr std::uint32_t kBeyond = kSpecials == Specials::ieee
+                                               ? ((1u << kExponentBits) - 1) << kMantissaBits
                                            : kSpecials == Specials::fn ? kNan - 1
                                                                        : kNan;
 
@@ -33,8 +35,10 @@ struct SmallFloat {
     const std::uint32_t magnitude = stored & (kSignBit - 1);
     const std::uint32_t sign = (stored & kSignBit) / kSignBit << 31;
     // 2^(1 - bias - mantissa bits): the last place of the subnormal numbers
-    constexpr float kStep = std::bit_cast<float>(static_cast<std::uint32_t>(128 - kBias - kMantissaBits) << 23);
-    const auto subnormal = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(magnitude)) * kStep);
+    constexpr float kStep =
+        std::bit_cast<float>(static_cast<std::uint32_t>(128 - kBias - kMantissaBits) << 23);
+    const auto subnormal = std::bit_cast<std::uint32_t>(
+        static_cast<float>(static_cast<std::int32_t>(magnitude)) * kStep);
     const std::uint32_t normal = (magnitude << kShift) + kRebias;
     std::uint32_t bits = magnitude < (1u << kMantissaBits) ? subnormal : normal;
     if constexpr (kSpecials == Specials::ieee)
@@ -53,9 +57,11 @@ struct SmallFloat {
     const std::uint32_t half = (1u << (kShift - 1)) - 1 + ((magnitude >> kShift) & 1);
     const std::uint32_t normal = (magnitude - kRebias + half) >> kShift;
     // A float32 whose last place is that of the subnormal numbers: adding it rounds there.
-    constexpr std::uint32_t kRounder = static_cast<std::uint32_t>(151 - kBias - kMantissaBits) << 23;
-    const std::uint32_t subnormal =
-        std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + std::bit_cast<float>(kRounder)) - kRounder;
+    constexpr std::uint32_t kRounder = static_cast<std::uint32_t>(151 - kBias - kMantissaBits)
+                                       << 23;
+    const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) +
+                                                                 std::bit_cast<float>(kRounder)) -
+                                    kRounder;
     std::uint32_t result = magnitude < kSmallestNormal ? subnormal : std::min(normal, kBeyond);
     result = magnitude > 0x7F80'0000u ? kNan : result;
     const std::uint32_t sign = bits >> 31 ? kSignBit : 0;
@@ -75,7 +81,9 @@ using Float8E4M3Fnuz = SmallFloat<std::uint8_t, 4, 3, 8, Specials::fnuz, 0x80>;
 // The upper half of a float32.
 struct BFloat16 {
   using Bits = std::uint16_t;
-  static float decode(Bits stored) { return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16); }
+  static float decode(Bits stored) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 16);
+  }
   static Bits encode(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
@@ -96,7 +104,8 @@ struct Float8E8M0 {
   static Bits encode(float value) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value) & 0x7FFF'FFFFu;
     const std::uint32_t exponent = bits >> 23, mantissa = bits & 0x7F'FFFFu;
-    const std::uint32_t up = mantissa > 0x40'0000u || (mantissa == 0x40'0000u && exponent > 0) ? 1 : 0;
+    const std::uint32_t up =
+        mantissa > 0x40'0000u || (mantissa == 0x40'0000u && exponent > 0) ? 1 : 0;
     return static_cast<Bits>(exponent == 0xFF ? 0xFF : exponent + up);
   }
 };

@@ -14,13 +14,13 @@ namespace {
 using Numbers = std::unordered_map<const void*, std::uint32_t>;
 
 bool is_sequence(ValueKind k) {
-  return k == ValueKind::list || k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::set ||
-         k == ValueKind::frozenset;
+  return k == ValueKind::list || k == ValueKind::tuple || k == ValueKind::size ||
+         k == ValueKind::set || k == ValueKind::frozenset;
 }
 
 [[noreturn]] void wrong_kind(const Value& value, std::string_view wanted) {
-  throw Error("expected " + std::string(wanted) + ", found " + std::string(name(value.kind())) + ": " +
-              str(value, 100));
+  throw Error("expected " + std::string(wanted) + ", found " + std::string(name(value.kind())) +
+              ": " + str(value, 100));
 }
 
 void require(const Value& value, bool holds, std::string_view wanted) {
@@ -66,27 +66,49 @@ std::string missing_key(const Value& dict, std::string_view key) {
 
 std::string_view name(ValueKind kind) {
   switch (kind) {
-    case ValueKind::none: return "None";
-    case ValueKind::boolean: return "bool";
-    case ValueKind::integer: case ValueKind::big_integer: return "int";
-    case ValueKind::real: return "float";
-    case ValueKind::complex: return "complex";
-    case ValueKind::text: return "str";
-    case ValueKind::bytes: return "bytes";
-    case ValueKind::bytearray: return "bytearray";
-    case ValueKind::list: return "list";
-    case ValueKind::tuple: return "tuple";
-    case ValueKind::size: return "torch.Size";
-    case ValueKind::set: return "set";
-    case ValueKind::frozenset: return "frozenset";
-    case ValueKind::dict: return "dict";
-    case ValueKind::ordered_dict: return "OrderedDict";
-    case ValueKind::dtype: return "torch.dtype";
-    case ValueKind::device: return "torch.device";
-    case ValueKind::global: return "class or function";
-    case ValueKind::object: return "object";
-    case ValueKind::tensor: return "Tensor";
-    case ValueKind::storage: return "storage";
+    case ValueKind::none:
+      return "None";
+    case ValueKind::boolean:
+      return "bool";
+    case ValueKind::integer:
+    case ValueKind::big_integer:
+      return "int";
+    case ValueKind::real:
+      return "float";
+    case ValueKind::complex:
+      return "complex";
+    case ValueKind::text:
+      return "str";
+    case ValueKind::bytes:
+      return "bytes";
+    case ValueKind::bytearray:
+      return "bytearray";
+    case ValueKind::list:
+      return "list";
+    case ValueKind::tuple:
+      return "tuple";
+    case ValueKind::size:
+      return "torch.Size";
+    case ValueKind::set:
+      return "set";
+    case ValueKind::frozenset:
+      return "frozenset";
+    case ValueKind::dict:
+      return "dict";
+    case ValueKind::ordered_dict:
+      return "OrderedDict";
+    case ValueKind::dtype:
+      return "torch.dtype";
+    case ValueKind::device:
+      return "torch.device";
+    case ValueKind::global:
+      return "class or function";
+    case ValueKind::object:
+      return "object";
+    case ValueKind::tensor:
+      return "Tensor";
+    case ValueKind::storage:
+      return "storage";
   }
   return "?";
 }
@@ -115,7 +137,8 @@ std::string_view Value::text() const {
 }
 
 std::span<const std::byte> Value::bytes() const {
-  require(*this, is(ValueKind::bytes) || is(ValueKind::bytearray) || is(ValueKind::big_integer), "bytes");
+  require(*this, is(ValueKind::bytes) || is(ValueKind::bytearray) || is(ValueKind::big_integer),
+          "bytes");
   const std::string_view text = nodes().as_text(id_);
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
@@ -137,8 +160,9 @@ Tensor Value::tensor() const {
   const Dims shape(nodes().shape(id_));
   const Dims stride(nodes().stride(id_));
   // A meta tensor that was saved without a storage gets one that is large enough for anything.
-  const Storage storage = row.storage == TensorRow::kNoStorage ? Storage(kMeta, nullptr, ~std::uint64_t{0}, nullptr)
-                                                               : state_->storages()[row.storage];
+  const Storage storage = row.storage == TensorRow::kNoStorage
+                              ? Storage(kMeta, nullptr, ~std::uint64_t{0}, nullptr)
+                              : state_->storages()[row.storage];
   Tensor tensor(storage, row.dtype, shape, stride, row.storage_offset);
   tensor.requires_grad = row.requires_grad;
   tensor.is_parameter = row.is_parameter;
@@ -204,7 +228,8 @@ StateDict::StateDict() : StateDict(std::make_shared<NodeTable>(), {}) {
 }
 
 StateDict::StateDict(std::shared_ptr<NodeTable> nodes, std::vector<Storage> storages)
-    : nodes_(std::move(nodes)), storages_(std::make_shared<std::vector<Storage>>(std::move(storages))) {}
+    : nodes_(std::move(nodes)),
+      storages_(std::make_shared<std::vector<Storage>>(std::move(storages))) {}
 
 StateDict StateDict::dict() {
   auto nodes = std::make_shared<NodeTable>();
@@ -244,14 +269,16 @@ Tensor StateDict::tensor(std::string_view path) const {
 NodeTable& StateDict::own_nodes() {
   if (nodes_.use_count() > 1) nodes_ = std::make_shared<NodeTable>(*nodes_);
   if (storages_.use_count() > 1) storages_ = std::make_shared<std::vector<Storage>>(*storages_);
-  if (numbers_.use_count() > 1) numbers_ = std::make_shared<Numbers>(*static_cast<Numbers*>(numbers_.get()));
+  if (numbers_.use_count() > 1)
+    numbers_ = std::make_shared<Numbers>(*static_cast<Numbers*>(numbers_.get()));
   return *nodes_;
 }
 
 std::uint32_t StateDict::number_of(const Storage& storage) {
   if (!numbers_) {
     auto numbers = std::make_shared<Numbers>();
-    for (std::uint32_t i = 0; i < storages_->size(); ++i) numbers->try_emplace((*storages_)[i].identity(), i);
+    for (std::uint32_t i = 0; i < storages_->size(); ++i)
+      numbers->try_emplace((*storages_)[i].identity(), i);
     numbers_ = std::move(numbers);
   }
   auto& numbers = *static_cast<Numbers*>(numbers_.get());

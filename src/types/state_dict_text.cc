@@ -36,7 +36,8 @@ std::string decimal(std::span<const std::byte> twos_complement) {
       rest %= 1'000'000'000;
     }
     while (!limbs.empty() && limbs.back() == 0) limbs.pop_back();
-    for (int i = 0; i < 9 && (!limbs.empty() || rest); ++i, rest /= 10) digits += static_cast<char>('0' + rest % 10);
+    for (int i = 0; i < 9 && (!limbs.empty() || rest); ++i, rest /= 10)
+      digits += static_cast<char>('0' + rest % 10);
   }
   if (digits.empty()) digits = "0";
   if (negative) digits += '-';
@@ -49,7 +50,8 @@ std::string real_text(double value) {
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   std::array<char, 32> digits;
   const double size = std::fabs(value);
-  const auto format = size != 0 && (size < 1e-4 || size >= 1e16) ? std::chars_format::scientific : std::chars_format::fixed;
+  const auto format = size != 0 && (size < 1e-4 || size >= 1e16) ? std::chars_format::scientific
+                                                                 : std::chars_format::fixed;
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value, format).ptr;
   std::string text(digits.data(), end);
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
@@ -57,7 +59,9 @@ std::string real_text(double value) {
 }
 
 std::string quoted(std::string_view text) {
-  const char quote = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos ? '"' : '\'';
+  const char quote =
+      text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos ? '"'
+                                                                                            : '\'';
   std::string out(1, quote);
   for (const char c : text) {
     if (c == quote || c == '\\') {
@@ -70,7 +74,8 @@ std::string quoted(std::string_view text) {
       out += "\\t";
     } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
       constexpr std::string_view hex = "0123456789abcdef";
-      ((out += "\\x") += hex[static_cast<unsigned char>(c) >> 4]) += hex[static_cast<unsigned char>(c) & 15];
+      ((out += "\\x") += hex[static_cast<unsigned char>(c) >> 4]) +=
+          hex[static_cast<unsigned char>(c) & 15];
     } else {
       out += c;
     }
@@ -103,7 +108,8 @@ std::string tensor_text(const StateDict& state, const NodeTable& nodes, NodeId i
   const TensorRow& row = nodes.row(id);
   std::string text = row.is_parameter ? "Parameter " : "";
   text += std::string(name(row.dtype)) + " " + Dims(nodes.shape(id)).str();
-  const Device device = row.storage == TensorRow::kNoStorage ? kMeta : state.storages()[row.storage].device();
+  const Device device =
+      row.storage == TensorRow::kNoStorage ? kMeta : state.storages()[row.storage].device();
   return text + " on " + device.str();
 }
 
@@ -121,14 +127,16 @@ std::string str(const Value& value, std::size_t max_chars) {
   std::string out;
   std::vector<Part> todo{{"", value.id(), kNoNode}};
   std::vector<bool> inside(nodes.size());
-  const auto push_items = [&](std::string_view open, std::string_view close, NodeId id, bool pairs, bool one_comma) {
+  const auto push_items = [&](std::string_view open, std::string_view close, NodeId id, bool pairs,
+                              bool one_comma) {
     const auto refs = pairs ? nodes.entries(id) : nodes.items(id);
     out += open;
     inside[id] = true;
     const std::size_t step = pairs ? 2 : 1;
     // What cannot be shown need not be queued: an item takes two characters at least.
     const std::size_t shown = std::min(refs.size(), (max_chars / 2 + 1) * step);
-    todo.push_back({one_comma && refs.size() == 1 ? "," + std::string(close) : std::string(close), kNoNode, id});
+    todo.push_back({one_comma && refs.size() == 1 ? "," + std::string(close) : std::string(close),
+                    kNoNode, id});
     for (std::size_t i = shown; i > 0; i -= step) {
       if (pairs) {
         todo.push_back({"", refs[i - 1], kNoNode});
@@ -159,9 +167,15 @@ std::string str(const Value& value, std::size_t max_chars) {
       continue;
     }
     switch (kind) {
-      case ValueKind::none: out += "None"; break;
-      case ValueKind::boolean: out += nodes.as_boolean(id) ? "True" : "False"; break;
-      case ValueKind::integer: out += std::to_string(nodes.as_integer(id)); break;
+      case ValueKind::none:
+        out += "None";
+        break;
+      case ValueKind::boolean:
+        out += nodes.as_boolean(id) ? "True" : "False";
+        break;
+      case ValueKind::integer:
+        out += std::to_string(nodes.as_integer(id));
+        break;
       case ValueKind::big_integer: {
         const auto bytes = Value(value.state(), id).bytes();
         if (bytes.size() > 1000) {
@@ -171,29 +185,60 @@ std::string str(const Value& value, std::size_t max_chars) {
         }
         break;
       }
-      case ValueKind::real: out += real_text(nodes.as_real(id)); break;
+      case ValueKind::real:
+        out += real_text(nodes.as_real(id));
+        break;
       case ValueKind::complex: {
         const auto [re, im] = nodes.as_complex(id);
         out += "(" + real_text(re) + (std::signbit(im) ? "" : "+") + real_text(im) + "j)";
         break;
       }
-      case ValueKind::text: out += quoted(nodes.as_text(id).substr(0, max_chars)); break;
-      case ValueKind::bytes: out += bytes_text(nodes.as_text(id).substr(0, max_chars)); break;
-      case ValueKind::bytearray: out += "bytearray(" + bytes_text(nodes.as_text(id).substr(0, max_chars)) + ")"; break;
-      case ValueKind::dtype: (out += "torch.") += name(nodes.as_dtype(id)); break;
-      case ValueKind::device: out += "device(" + quoted(nodes.as_text(id)) + ")"; break;
-      case ValueKind::global: out += "<" + dotted(nodes.as_text(id)) + ">"; break;
-      case ValueKind::tensor: out += tensor_text(value.state(), nodes, id); break;
-      case ValueKind::storage:
-        (out += name(nodes.as_dtype(id))) += " storage of " + std::to_string(nodes.storage_numel(id)) + " elements";
+      case ValueKind::text:
+        out += quoted(nodes.as_text(id).substr(0, max_chars));
         break;
-      case ValueKind::list: push_items("[", "]", id, false, false); break;
-      case ValueKind::tuple: push_items("(", ")", id, false, true); break;
-      case ValueKind::size: push_items("torch.Size([", "])", id, false, false); break;
-      case ValueKind::set: push_items("{", "}", id, false, false); break;
-      case ValueKind::frozenset: push_items("frozenset({", "})", id, false, false); break;
-      case ValueKind::dict: push_items("{", "}", id, true, false); break;
-      case ValueKind::ordered_dict: push_items("OrderedDict({", "})", id, true, false); break;
+      case ValueKind::bytes:
+        out += bytes_text(nodes.as_text(id).substr(0, max_chars));
+        break;
+      case ValueKind::bytearray:
+        out += "bytearray(" + bytes_text(nodes.as_text(id).substr(0, max_chars)) + ")";
+        break;
+      case ValueKind::dtype:
+        (out += "torch.") += name(nodes.as_dtype(id));
+        break;
+      case ValueKind::device:
+        out += "device(" + quoted(nodes.as_text(id)) + ")";
+        break;
+      case ValueKind::global:
+        out += "<" + dotted(nodes.as_text(id)) + ">";
+        break;
+      case ValueKind::tensor:
+        out += tensor_text(value.state(), nodes, id);
+        break;
+      case ValueKind::storage:
+        (out += name(nodes.as_dtype(id))) +=
+            " storage of " + std::to_string(nodes.storage_numel(id)) + " elements";
+        break;
+      case ValueKind::list:
+        push_items("[", "]", id, false, false);
+        break;
+      case ValueKind::tuple:
+        push_items("(", ")", id, false, true);
+        break;
+      case ValueKind::size:
+        push_items("torch.Size([", "])", id, false, false);
+        break;
+      case ValueKind::set:
+        push_items("{", "}", id, false, false);
+        break;
+      case ValueKind::frozenset:
+        push_items("frozenset({", "})", id, false, false);
+        break;
+      case ValueKind::dict:
+        push_items("{", "}", id, true, false);
+        break;
+      case ValueKind::ordered_dict:
+        push_items("OrderedDict({", "})", id, true, false);
+        break;
       case ValueKind::object: {
         inside[id] = true;
         const auto parts = nodes.items(id);
@@ -254,13 +299,17 @@ std::vector<NamedTensor> StateDict::tensors() const& {
       for (std::size_t i = 0; i < entries.size(); i += 2) {
         const Value key(*this, entries[i]);
         const ValueKind below_kind = nodes.kind(entries[i + 1]);
-        if (below_kind < ValueKind::list || (below_kind > ValueKind::ordered_dict && below_kind < ValueKind::object)) continue;
-        below.emplace_back(key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100), entries[i + 1]);
+        if (below_kind < ValueKind::list ||
+            (below_kind > ValueKind::ordered_dict && below_kind < ValueKind::object))
+          continue;
+        below.emplace_back(key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100),
+                           entries[i + 1]);
       }
     } else if (kind == ValueKind::list || kind == ValueKind::tuple || kind == ValueKind::set ||
                kind == ValueKind::frozenset) {
       const auto items = nodes.items(id);
-      for (std::size_t i = 0; i < items.size(); ++i) below.emplace_back(std::to_string(i), items[i]);
+      for (std::size_t i = 0; i < items.size(); ++i)
+        below.emplace_back(std::to_string(i), items[i]);
     } else if (kind == ValueKind::object) {
       // Of an object the keys of its state; else positions in its arguments.
       const NodeId state = nodes.attributes(id);
@@ -277,7 +326,8 @@ std::vector<NamedTensor> StateDict::tensors() const& {
     inside[id] = seen[id] = true;
     const std::size_t at = path.size();
     todo.push_back({id, 0, "", true});
-    for (std::size_t i = below.size(); i-- > 0;) todo.push_back({below[i].second, at, std::move(below[i].first), false});
+    for (std::size_t i = below.size(); i-- > 0;)
+      todo.push_back({below[i].second, at, std::move(below[i].first), false});
   }
   return found;
 }

@@ -44,11 +44,13 @@ namespace {
 // One past the last byte that a tensor's elements reach, from the start of its storage, in 128 bits:
 // shapes and strides are claims of a file.
 unsigned __int128 reach(Dtype dtype, const Dims& shape, const Dims& stride, std::int64_t offset) {
-  const auto bits = static_cast<unsigned __int128>(info(dtype).bits < 8 ? info(dtype).bits : itemsize(dtype) * 8);
+  const auto bits =
+      static_cast<unsigned __int128>(info(dtype).bits < 8 ? info(dtype).bits : itemsize(dtype) * 8);
   unsigned __int128 last = static_cast<unsigned __int128>(offset);
   for (std::size_t d = 0; d < shape.size(); ++d) {
     if (shape[d] == 0) return 0;
-    const auto step = static_cast<unsigned __int128>(shape[d] - 1) * static_cast<unsigned __int128>(stride[d]);
+    const auto step =
+        static_cast<unsigned __int128>(shape[d] - 1) * static_cast<unsigned __int128>(stride[d]);
     last += step;
     if (last >> 64) return last * bits / 8;  // too far already; further terms could wrap 128 bits
   }
@@ -58,20 +60,26 @@ unsigned __int128 reach(Dtype dtype, const Dims& shape, const Dims& stride, std:
 }  // namespace
 
 Tensor::Tensor(Storage storage, Dtype dtype, Dims shape, Dims stride, std::int64_t storage_offset)
-    : storage_(std::move(storage)), dtype_(dtype), shape_(std::move(shape)), stride_(std::move(stride)),
+    : storage_(std::move(storage)),
+      dtype_(dtype),
+      shape_(std::move(shape)),
+      stride_(std::move(stride)),
       storage_offset_(storage_offset) {
   if (shape_.size() != stride_.size()) {
-    throw Error("a tensor of shape " + shape_.str() + " has strides " + stride_.str() + ", of another length");
+    throw Error("a tensor of shape " + shape_.str() + " has strides " + stride_.str() +
+                ", of another length");
   }
   const auto negative = [](std::int64_t value) { return value < 0; };
-  if (std::any_of(shape_.begin(), shape_.end(), negative) || std::any_of(stride_.begin(), stride_.end(), negative) ||
-      storage_offset_ < 0) {
-    throw Error("a tensor of shape " + shape_.str() + ", strides " + stride_.str() + ", storage offset " +
-                std::to_string(storage_offset_) + ": none of them may be negative");
+  if (std::any_of(shape_.begin(), shape_.end(), negative) ||
+      std::any_of(stride_.begin(), stride_.end(), negative) || storage_offset_ < 0) {
+    throw Error("a tensor of shape " + shape_.str() + ", strides " + stride_.str() +
+                ", storage offset " + std::to_string(storage_offset_) +
+                ": none of them may be negative");
   }
   if (reach(dtype_, shape_, stride_, storage_offset_) > storage_.nbytes()) {
-    throw Error("a " + std::string(name(dtype_)) + " tensor of shape " + shape_.str() + ", strides " + stride_.str() +
-                ", storage offset " + std::to_string(storage_offset_) + " reaches beyond its storage of " +
+    throw Error("a " + std::string(name(dtype_)) + " tensor of shape " + shape_.str() +
+                ", strides " + stride_.str() + ", storage offset " +
+                std::to_string(storage_offset_) + " reaches beyond its storage of " +
                 std::to_string(storage_.nbytes()) + " bytes");
   }
 }
@@ -93,7 +101,8 @@ std::uint64_t Tensor::nbytes() const {
   if (bits < 8) return (count * bits + 7) / 8;
   std::uint64_t nbytes;
   if (__builtin_mul_overflow(count, bits / 8, &nbytes)) {
-    throw Error("a " + std::string(name(dtype_)) + " tensor of shape " + shape_.str() + " has more than 2^64 bytes");
+    throw Error("a " + std::string(name(dtype_)) + " tensor of shape " + shape_.str() +
+                " has more than 2^64 bytes");
   }
   return nbytes;
 }

@@ -26,15 +26,18 @@ constexpr std::size_t kIndent = 7;  // of "tensor("
 // The elements that are shown, as texts in row-major order.
 struct Shown {
   std::vector<std::int64_t> shape;
-  std::vector<bool> cut;  // for each dimension: "..." stands between the first three and the last three
+  std::vector<bool>
+      cut;  // for each dimension: "..." stands between the first three and the last three
   std::vector<std::string> texts;
   std::size_t width = 0;  // of a column
 };
 
 // Bytes of the shown elements, row-major. What is cut is picked out one index at a time, so that of a large tensor on
 // a GPU nothing else is copied.
-void gather(const Tensor& part, std::size_t dim, const std::vector<bool>& cut, std::vector<std::byte>& bytes) {
-  if (std::none_of(cut.begin() + static_cast<std::ptrdiff_t>(dim), cut.end(), [](bool is_cut) { return is_cut; })) {
+void gather(const Tensor& part, std::size_t dim, const std::vector<bool>& cut,
+            std::vector<std::byte>& bytes) {
+  if (std::none_of(cut.begin() + static_cast<std::ptrdiff_t>(dim), cut.end(),
+                   [](bool is_cut) { return is_cut; })) {
     const std::vector<std::byte> more = element_bytes(part);
     bytes.insert(bytes.end(), more.begin(), more.end());
     return;
@@ -77,7 +80,8 @@ std::size_t float_texts(const std::vector<double>& values, std::vector<std::stri
       largest = std::max(largest, std::fabs(value));
       whole = whole && value == std::ceil(value);
     }
-  const bool scientific = largest > 0 && (largest / smallest > 1000 || largest > 1e8 || smallest < 1e-4);
+  const bool scientific =
+      largest > 0 && (largest / smallest > 1000 || largest > 1e8 || smallest < 1e-4);
   std::size_t width = 1;
   for (const double value : values) {
     std::string text = number(value, scientific, whole && !scientific ? 0 : 4);
@@ -89,7 +93,8 @@ std::size_t float_texts(const std::vector<double>& values, std::vector<std::stri
   return width;
 }
 
-std::size_t integer_texts(Dtype dtype, const std::vector<std::byte>& bytes, std::vector<std::string>& texts) {
+std::size_t integer_texts(Dtype dtype, const std::vector<std::byte>& bytes,
+                          std::vector<std::string>& texts) {
   std::size_t width = 1;
   const std::uint64_t step = itemsize(dtype);
   for (std::size_t at = 0; at < bytes.size(); at += step) {
@@ -128,10 +133,14 @@ std::size_t complex_texts(const std::vector<double>& real, const std::vector<dou
 Dtype readable(Dtype dtype) {
   if (can_cast(dtype, Dtype::float64) || dtype == Dtype::float4_e2m1fn_x2) return dtype;
   switch (dtype) {
-    case Dtype::qint8: return Dtype::int8;
-    case Dtype::qint32: return Dtype::int32;
-    case Dtype::bits16: return Dtype::uint16;
-    default: return Dtype::uint8;
+    case Dtype::qint8:
+      return Dtype::int8;
+    case Dtype::qint32:
+      return Dtype::int32;
+    case Dtype::bits16:
+      return Dtype::uint16;
+    default:
+      return Dtype::uint8;
   }
 }
 
@@ -224,8 +233,9 @@ std::vector<std::string> suffixes(const Tensor& tensor, bool hidden) {
   const Dtype dtype = tensor.dtype();
   // With nothing to see, only float32 goes without saying.
   const bool nothing = hidden || tensor.numel() == 0;
-  const bool obvious = dtype == Dtype::float32 || (!nothing && (dtype == Dtype::int64 || dtype == Dtype::boolean ||
-                                                                dtype == Dtype::complex64));
+  const bool obvious =
+      dtype == Dtype::float32 ||
+      (!nothing && (dtype == Dtype::int64 || dtype == Dtype::boolean || dtype == Dtype::complex64));
   if (tensor.device() != kCpu) all.push_back("device='" + tensor.device().str() + "'");
   if (hidden || (nothing && tensor.shape().size() != 1)) all.push_back(size_text(tensor.shape()));
   if (!obvious) all.push_back("dtype=torch." + std::string(name(dtype)));
@@ -241,7 +251,8 @@ std::string str(const Tensor& tensor) {
   std::string text = "tensor(" + (hidden ? std::string("...") : values_text(tensor));
   const std::size_t last_newline = text.rfind('\n');
   // Torch counts two characters more than there are on a first line, one more on others.
-  std::size_t line = last_newline == std::string::npos ? text.size() + 2 : text.size() - last_newline + 1;
+  std::size_t line =
+      last_newline == std::string::npos ? text.size() + 2 : text.size() - last_newline + 1;
   for (const std::string& suffix : suffixes(tensor, hidden)) {
     if (line + suffix.size() + 2 > kLineWidth) {
       text += ",\n" + std::string(kIndent, ' ') + suffix;

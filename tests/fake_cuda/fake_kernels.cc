@@ -1,7 +1,6 @@
 #include "fake_kernels.h"
 
 #include <cstring>
-#include <string>
 
 namespace fake_cuda {
 namespace {
@@ -14,11 +13,10 @@ void probe_add_one(std::int64_t thread, void** arguments) {
 }
 
 constexpr std::uint32_t kProbeArguments[] = {8, 4};
-constexpr KernelEntry kProbeKernel{"transload_probe_add_one", probe_add_one, kProbeArguments, 2};
+const KernelEntry kProbeKernel{"transload_probe_add_one", probe_add_one, kProbeArguments, 2};
 
-// On a GPU these pages are never mapped, so a kernel that is given such an address for its memory fails. Here that can
-// be told only of the kernel whose first argument is known to be an address.
-bool is_bad_address(const void** arguments) { return reinterpret_cast<std::uintptr_t>(arguments[0]) < 4096; }
+// On a GPU nothing lies here, and a kernel that writes there fails.
+constexpr std::uint64_t kNoMemoryBelow = 4096;
 
 }  // namespace
 
@@ -28,6 +26,28 @@ const KernelEntry* find_kernel(std::string_view name) {
     if (name == entry.name) return &entry;
   }
   return nullptr;
+}
+
+Arguments::Arguments(const KernelEntry& entry, void** values) : entry_(entry) {
+  for (int i = 0; i < entry.argument_count; ++i) {
+    const std::uint32_t nbytes = entry.argument_nbytes[i];
+    words_.emplace_back((nbytes + 7) / 8);
+    std::memcpy(words_.back().data(), values[i], nbytes);
+  }
+}
+
+// Any eight bytes that are an address of the device are taken for one: no number that means something else is as high.
+void** Arguments::resolve(Machine& machine, Gpu& device) {
+  if (&entry_ == &kProbeKernel && words_[0][0] < kNoMemoryBelow) return nullptr;
+  for (std::vector<std::uint64_t>& argument : words_) {
+    for (std::uint64_t& word : argument) {
+      if (!machine.owner(word)) continue;
+      if (!device.memory.is_live(word, 0)) return nullptr;  // another device's too
+      word = reinterpret_cast<std::uint64_t>(device.memory.bytes(word));
+    }
+    pointers_.push_back(argument.data());
+  }
+  return pointers_.data();
 }
 
 }  // namespace fake_cuda

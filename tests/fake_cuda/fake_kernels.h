@@ -20,11 +20,12 @@ class Arguments {
  public:
   Arguments(const KernelEntry& entry, void** values);
 
-  // With the addresses of the device's memory replaced by where the bytes really are. Null if one is an address of no
-  // live allocation of that device. The machine is locked.
-  void** resolve(Machine& machine, Device& device);
+  // With the addresses of device memory replaced by where the bytes really are: once only. Null if one of them is not
+  // in a live allocation of the device. The machine is locked.
+  void** resolve(Machine& machine, Gpu& device);
 
  private:
+  const KernelEntry& entry_;
   std::vector<std::vector<std::uint64_t>> words_;
   std::vector<void*> pointers_;
 };

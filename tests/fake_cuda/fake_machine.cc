@@ -10,7 +10,7 @@ Machine::Machine() { configure(2, 1ull << 30); }
 
 void Machine::configure(int count, std::uint64_t total_nbytes) {
   devices.clear();
-  for (int i = 0; i < count; ++i) devices.push_back(std::make_unique<Device>(i, total_nbytes));
+  for (int i = 0; i < count; ++i) devices.push_back(std::make_unique<Gpu>(i, total_nbytes));
 }
 
 Machine& machine() {
@@ -24,7 +24,7 @@ std::vector<CUcontext>& context_stack() {
   return stack;
 }
 
-Device* Machine::owner(CUdeviceptr address) {
+Gpu* Machine::owner(CUdeviceptr address) {
   for (const auto& device : devices) {
     if (device->memory.owns(address)) return device.get();
   }
@@ -40,7 +40,7 @@ bool Machine::is_pinned(const void* address, std::uint64_t nbytes) const {
   return offset <= length && nbytes <= length - offset;
 }
 
-std::shared_ptr<Stream> Machine::find_stream(CUstream handle, Device& current) {
+std::shared_ptr<Stream> Machine::find_stream(CUstream handle, Gpu& current) {
   constexpr std::uintptr_t kLegacy = 1;  // CU_STREAM_LEGACY
   if (reinterpret_cast<std::uintptr_t>(handle) <= kLegacy) {
     if (!current.default_stream) current.default_stream = std::make_shared<Stream>(pace, current.number, true);
@@ -73,7 +73,7 @@ Call::Call() : machine(fake_cuda::machine()), lock(machine.mutex) {
   } else if (context_stack().empty() || !context_stack().back()) {
     error = CUDA_ERROR_INVALID_CONTEXT;
   } else {
-    device = reinterpret_cast<Device*>(context_stack().back());
+    device = reinterpret_cast<Gpu*>(context_stack().back());
     error = device->error();
   }
 }
@@ -82,7 +82,7 @@ CUresult wait_for(Call& call, int device, const Place& place) {
   call.lock.unlock();
   place.wait();
   call.lock.lock();
-  Device& waited = *call.machine.devices[static_cast<std::size_t>(device)];
+  Gpu& waited = *call.machine.devices[static_cast<std::size_t>(device)];
   for (const auto& [handle, pool] : call.machine.pools) {
     if (pool->device == device) waited.memory.trim(*pool, pool->release_threshold);
   }

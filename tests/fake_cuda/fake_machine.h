@@ -19,8 +19,8 @@ namespace fake_cuda {
 
 using namespace transload;  // the driver's types
 
-struct Device {
-  Device(int device_number, std::uint64_t total_nbytes) : number(device_number), memory(total_nbytes) {}
+struct Gpu {
+  Gpu(int device_number, std::uint64_t total_nbytes) : number(device_number), memory(total_nbytes) {}
 
   const int number;
   Memory memory;
@@ -55,7 +55,7 @@ struct Module {
 struct Machine {
   std::mutex mutex;  // of all but the pace. Never held while a stream is waited for.
   bool initialised = false;
-  std::vector<std::unique_ptr<Device>> devices;
+  std::vector<std::unique_ptr<Gpu>> devices;
   std::map<CUstream, std::shared_ptr<Stream>> streams;
   std::map<CUevent, Event> events;
   std::uintptr_t last_event = 0;
@@ -68,11 +68,11 @@ struct Machine {
   Machine();
   void configure(int count, std::uint64_t total_nbytes);
 
-  Device* owner(CUdeviceptr address);
+  Gpu* owner(CUdeviceptr address);
   bool is_pinned(const void* address, std::uint64_t nbytes) const;
 
   // The stream behind a handle, on `current` for the default one. Null if there is none.
-  std::shared_ptr<Stream> find_stream(CUstream handle, Device& current);
+  std::shared_ptr<Stream> find_stream(CUstream handle, Gpu& current);
   // Adds work, ordered with the device's default stream as the driver orders it.
   Place enqueue(const std::shared_ptr<Stream>& stream, std::function<void()> work);
 };
@@ -88,7 +88,7 @@ class Call {
   Call();
   Machine& machine;
   std::unique_lock<std::mutex> lock;
-  Device* device = nullptr;
+  Gpu* device = nullptr;
   CUresult error = CUDA_SUCCESS;
 };
 

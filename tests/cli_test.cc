@@ -1,0 +1,216 @@
+// The program, as a script sees it: what it prints where, and how it ends.
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <map>
+
+#include "golden.h"
+#include "transload/transload.h"
+
+namespace transload {
+namespace {
+
+using golden::file_text;
+using golden::kData;
+namespace fs = std::filesystem;
+
+const std::string kToy = (kData / "torch-2.13/toy.safetensors").string();
+
+struct Result {
+  int status;
+  std::string out, err;
+};
+
+class Cli : public golden::TemporaryFolder {
+ protected:
+  // `arguments` as a shell takes them; `before` what stands before the program: variables.
+  Result run(const std::string& arguments, const std::string& before = "") const {
+    const std::string command = before + " " + TRANSLOAD_CLI + " " + arguments + " >" + path("out").string() + " 2>" + path("err").string();
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, file_text(path("out")), file_text(path("err"))};
+  }
+};
+
+std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+rapidjson::Document parse(const std::string& text) {
+  rapidjson::Document document;
+  document.Parse<rapidjson::kParseIterativeFlag>(text.c_str());
+  EXPECT_FALSE(document.HasParseError()) << text.substr(0, 200);
+  return document;
+}
+
+TEST_F(Cli, HelpAndVersionAreResults) {
+  EXPECT_EQ(run("--help").status, 0);
+  EXPECT_TRUE(contains(run("--help").out, "inspect"));
+  EXPECT_TRUE(contains(run("load --help").out, "--map-location"));
+  EXPECT_TRUE(run("--version").out.starts_with("transload "));
+}
+
+TEST_F(Cli, AWrongCommandLineEndsWith2AndSaysNothingOnStdout) {
+  for (const char* arguments : {"", "frobnicate", "inspect", "load x --map-location banana", "load x --dtype float33",
+                                "load x --rename abc", "inspect x --digests", "convert a b --to pickle", "inspect x --nonsense"}) {
+    const Result result = run(arguments);
+    EXPECT_EQ(result.status, 2) << arguments;
+    EXPECT_EQ(result.out, "") << arguments;
+    EXPECT_NE(result.err, "") << arguments;
+  }
+}
+
+TEST_F(Cli, AFileAtFaultEndsWith1AndTheErrorOnStderr) {
+  for (const char* command : {"inspect", "inspect --json", "explain", "load"}) {
+    const Result missing = run(std::string(command) + " /no/such/file.pt");
+    EXPECT_EQ(missing.status, 1) << command;
+    EXPECT_EQ(missing.out, "") << command;
+    EXPECT_EQ(missing.err, "/no/such/file.pt: cannot be opened: No such file or directory\n") << command;
+  }
+  EXPECT_EQ(run("inspect " + quoted(kData / "torch-2.13/refuse/hole.safetensors")).status, 1);
+}
+
+TEST_F(Cli, ANameInAFileCannotSteerTheTerminal) {
+  StateDict state;
+  state.set("red \x1B[31m", zeros({1}, Dtype::float32));
+  save(state, path("a.pt"));
+  const Result result = run("inspect " + quoted(path("a.pt")));
+  EXPECT_FALSE(contains(result.out, "\x1B"));
+  EXPECT_TRUE(contains(result.out, "red \\x1b[31m: float32 [1] on cpu"));
+}
+
+TEST_F(Cli, StdoutThatCannotBeWrittenIsAnError) {
+  EXPECT_EQ(std::system((std::string(TRANSLOAD_CLI) + " inspect " + kToy + " >/dev/full 2>/dev/null").c_str()) >> 8, 1);
+  EXPECT_EQ(std::system((std::string(TRANSLOAD_CLI) + " inspect --json " + kToy + " >/dev/full 2>/dev/null").c_str()) >> 8, 1);
+}
+
+TEST_F(Cli, InspectShowsATreeForPeople) {
+  const Result result = run("inspect " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt"));
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "");
+  EXPECT_TRUE(contains(result.out, "torch_zip, dict of 5\n  epoch: 5\n  model_state_dict: OrderedDict of 4\n    net1.weight: float32 [10, 10] on cpu, 400 bytes\n"));
+  EXPECT_TRUE(contains(result.out, "        params: [0, 1, 2, 3]\n"));
+}
+
+TEST_F(Cli, InspectSaysWhichTensorsShareAStorage) {
+  const Result result = run("inspect " + quoted(kData / "torch-2.13/tied_weights.zip.pt"));
+  EXPECT_TRUE(contains(result.out, "embed.weight: float32 [5, 3] on cpu, 60 bytes, storage \"0\" shared by 2 tensors\n"));
+  EXPECT_TRUE(contains(result.out, "cpu: 60 bytes in 1 storage\n"));
+}
+
+TEST_F(Cli, InspectSaysWhereTensorsWereSaved) {
+  const Result result = run("inspect " + quoted(kData / "torch-2.13/location_mixed.zip.pt"));
+  EXPECT_TRUE(contains(result.out, " on cuda:0, "));
+}
+
+// Names, shapes and digests of every golden file, as its manifest has them.
+class CliManifest : public Cli, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Versions, CliManifest, testing::Values("torch-1.13", "torch-2.13"));
+
+TEST_P(CliManifest, InspectPrintsWhatTheManifestSays) {
+  const auto manifest = golden::manifest(GetParam());
+  int files = 0;
+  for (const auto& entry : manifest["files"].GetArray()) {
+    const fs::path file = kData / GetParam() / entry["file"].GetString();
+    if (entry["expect"] != "load" || !fs::exists(file)) continue;
+    const Result result = run("inspect --json --digests " + quoted(file));
+    if (result.status != 0) continue;  // of a kind that is not read yet
+    SCOPED_TRACE(file.string());
+    const auto found = parse(result.out);
+    std::map<std::string, const rapidjson::Value*> by_name;
+    for (const auto& tensor : found["tensors"].GetArray()) by_name[tensor["name"].GetString()] = &tensor;
+    ++files;
+    for (const auto& expected : entry["tensors"].GetArray()) {
+      const auto tensor = by_name.find(expected["name"].GetString());
+      if (tensor == by_name.end()) continue;  // a part of an object
+      for (const char* field : {"dtype", "shape", "stride", "storage_offset", "requires_grad", "location", "storage", "sha256"}) {
+        if (!expected.HasMember(field)) continue;
+        EXPECT_EQ(expected[field], (*tensor->second)[field]) << expected["name"].GetString() << " " << field;
+      }
+    }
+  }
+  EXPECT_GE(files, 30);
+}
+
+TEST_F(Cli, JsonHasThePlainValuesToo) {
+  const auto found = parse(run("inspect --json " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt")).out);
+  EXPECT_EQ(found["format"], "torch_zip");
+  EXPECT_EQ(found["values"]["epoch"], 5);
+  EXPECT_EQ(found["values"]["optimizer_state_dict/param_groups/0/lr"], 0.001);
+  EXPECT_TRUE(found["values"]["optimizer_state_dict/param_groups/0/foreach"].IsNull());
+  EXPECT_FALSE(found["tensors"][0].HasMember("sha256"));
+}
+
+TEST_F(Cli, ExplainDecidesAndLoadsNothing) {
+  const Result result = run("explain " + kToy + " --map-location meta");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(contains(result.out, "0 bytes in 0 transfers")) << result.out;
+  EXPECT_TRUE(contains(run("explain " + kToy).out, "cpu: 484 bytes in 4 storages"));
+}
+
+TEST_F(Cli, LoadSaysWhereEveryByteWent) {
+  const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda0.zip.pt") + " --map-location cuda:0=cpu");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(contains(result.out, "4 tensors, 484 bytes read in ")) << result.out;
+  EXPECT_TRUE(contains(result.out, "cpu: 484 bytes of tensors; allocated memory grew by 640 bytes, 640 were planned\n")) << result.out;
+  EXPECT_EQ(result.err, "");  // no progress in a pipe
+}
+
+TEST_F(Cli, LoadTakesRulesSelectionsAndADtype) {
+  const Result result = run("load " + kToy + " --map-location 'net1.*:meta' --map-location cpu --drop '*.bias' --dtype float16");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(contains(result.out, "2 tensors, ")) << result.out;
+  EXPECT_TRUE(contains(result.out, "meta: ")) << result.out;
+}
+
+TEST_F(Cli, ATagOfADeviceThatIsNotHereNamesTheWayOut) {
+  const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda_15.zip.pt"));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(contains(result.err, "cuda:15")) << result.err;
+  EXPECT_TRUE(contains(result.err, "map_location")) << result.err;
+}
+
+TEST_F(Cli, LoadOntoAnEmulatedGpuGrowsItAsPlanned) {
+  const std::string folder = fs::path(TRANSLOAD_FAKE_CUDA).parent_path().string();
+  const Result result = run("load " + kToy + " --map-location cuda:0", "LD_LIBRARY_PATH=" + folder);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(contains(result.out, "cuda:0: 484 bytes of tensors; allocated memory grew by ")) << result.out;
+  EXPECT_TRUE(contains(run("devices", "LD_LIBRARY_PATH=" + folder).out, "cuda:0"));
+}
+
+TEST_F(Cli, ConvertThereAndBackKeepsEveryTensor) {
+  const fs::path there = path("toy.pt"), back = path("back.safetensors");
+  ASSERT_EQ(run("convert " + kToy + " " + quoted(there) + " --map-location cuda:1").status, 0);
+  EXPECT_EQ(open(there).format, "torch_zip");
+  EXPECT_EQ(open(there).locations, std::vector<std::string>{"cuda:1"});
+  ASSERT_EQ(run("convert " + quoted(there) + " " + quoted(back)).status, 0);
+  const auto digests = [&](const fs::path& file) {
+    std::map<std::string, std::string> all;
+    const auto found = parse(run("inspect --json --digests " + quoted(file)).out);
+    for (const auto& tensor : found["tensors"].GetArray()) all[tensor["name"].GetString()] = tensor["sha256"].GetString();
+    return all;
+  };
+  EXPECT_EQ(digests(kToy), digests(back));
+  EXPECT_EQ(digests(kToy), digests(there));
+}
+
+TEST_F(Cli, ConvertTakesTheFormatByNameToo) {
+  ASSERT_EQ(run("convert " + kToy + " " + quoted(path("a.bin")) + " --to safetensors").status, 0);
+  EXPECT_EQ(file_text(path("a.bin")), file_text(kToy));
+}
+
+TEST_F(Cli, ConvertToAFormatThatCannotHoldItWritesNothing) {
+  const Result result = run("convert " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt") + " " + quoted(path("a.safetensors")));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(contains(result.err, "\"epoch\" is of type int; safetensors holds a flat dict of tensors")) << result.err;
+  EXPECT_FALSE(fs::exists(path("a.safetensors")));
+}
+
+TEST_F(Cli, DevicesListsWhatIsHere) {
+  const Result result = run("devices");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(contains(result.out, "\ncpu "));
+  EXPECT_TRUE(contains(result.out, "\nmeta "));
+}
+
+}  // namespace
+}  // namespace transload
