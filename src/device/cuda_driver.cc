@@ -97,6 +97,7 @@ std::string find_all(void* library, CudaDriver& driver) {
 
 // Sets the driver, or why there is none, from the library chosen.
 void load(Choice& chosen) {
+  chosen.why_none.clear();
   void* library = dlopen(chosen.library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     chosen.why_none = dynamic_linker_error();
@@ -141,10 +142,9 @@ void use_cuda_driver(const std::filesystem::path& library) {
 
   Choice& chosen = choice();
   const std::lock_guard lock(chosen.mutex);
-  if (chosen.made && chosen.driver) {
-    throw Error("the CUDA driver cannot be changed to " + library.string() + ": this process " +
-                "uses " + chosen.library +
-                "; use_cuda_driver() comes before anything that asks for a GPU");
+  if (chosen.driver) {
+    throw Error("the CUDA driver cannot be changed to " + library.string() + ": this process uses " +
+                chosen.library + "; use_cuda_driver() comes before anything that asks for a GPU");
   }
   chosen.library = library.string();
   chosen.made = true;

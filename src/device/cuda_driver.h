@@ -131,8 +131,8 @@ struct CudaDriver {
                              void** arguments, void** extra);
 };
 
-// The driver of this process, initialised: libcuda.so.1, or what use_cuda_driver() named before the first call.
-// Null if there is none or it has no devices, which is an answer and not an error. Never changed, never closed.
+// The driver of this process, initialised: libcuda.so.1, or what use_cuda_driver() named. Null if there is none or it
+// has no devices, which is an answer and not an error. Once there is one it is never changed and never closed.
 const CudaDriver* cuda_driver();
 
 // Why cuda_driver() is null, as in "libcuda.so.1: cannot open shared object file". Empty if it is not.

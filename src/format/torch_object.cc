@@ -64,6 +64,10 @@ constexpr PlainName kPlainNames[] = {
     {"torch._C", "Generator"},
     {"torch._utils", "_rebuild_sparse_tensor"},
     {"torch._utils", "_rebuild_sparse_csr_tensor"},
+    {"torch._utils", "_rebuild_device_tensor_from_cpu_tensor"},
+    {"torch._utils", "_rebuild_device_tensor_from_numpy"},
+    {"torch._utils", "_rebuild_xla_tensor"},
+    {"torch._utils", "_rebuild_wrapper_subclass"},
     {"torch._utils", "_rebuild_qtensor"},
     {"torch._utils", "_rebuild_nested_tensor"},
 };

@@ -196,6 +196,7 @@ class Loader {
       }
       slot.mark = slot.stream->mark();
     } catch (...) {
+      slot.transfers.clear();  // nobody knows how far they came
       give_back(slot);
       throw;
     }
@@ -268,6 +269,7 @@ class Loader {
       fill(slot);
       slot.mark = slot.stream->mark();
     } catch (...) {
+      slot.transfers.clear();  // nobody knows how far they came
       give_back(slot);
       throw;
     }

@@ -122,7 +122,7 @@ void Memory::trim(Pool& pool, std::uint64_t nbytes_to_keep) {
   for (auto segment = pool.segments.begin(); segment != pool.segments.end();) {
     const auto& [start, parts] = *segment;
     const bool unused = parts.free.size() == 1 && parts.free.begin()->second == parts.nbytes;
-    if (!unused || pool.reserved < nbytes_to_keep + parts.nbytes) {
+    if (!unused || pool.reserved - parts.nbytes < nbytes_to_keep) {
       ++segment;
       continue;
     }
