@@ -33,5 +33,4 @@ void load_file(const LoadArguments& arguments);
 void convert_file(const ConvertArguments& arguments);
 void list_devices();
 
-
 }  // namespace transload::cli

@@ -20,9 +20,10 @@ void convert_file(const ConvertArguments& arguments) {
     seconds = progress.seconds();
   }
   for (const auto& leftover : result.leftovers)
-    std::cerr << "beside it lies " << leftover.string() << ", which a save that was killed has left; it can be removed\n";
-  std::cout << fmt::format("{}: {} written in {:.3f} s, {}\n", arguments.to.string(), human(result.nbytes), seconds,
-                           human_rate(result.nbytes, seconds));
+    std::cerr << "beside it lies " << leftover.string()
+              << ", which a save that was killed has left; it can be removed\n";
+  std::cout << fmt::format("{}: {} written in {:.3f} s, {}\n", arguments.to.string(),
+                           human(result.nbytes), seconds, human_rate(result.nbytes, seconds));
 }
 
 }  // namespace transload::cli

@@ -17,7 +17,8 @@ void list_devices() {
       continue;
     }
     const MemoryUse use = memory_use(device);
-    std::cout << fmt::format(kRow, device.str(), human(use.total), human(use.free), human(use.allocated), human(use.reserved), use.name);
+    std::cout << fmt::format(kRow, device.str(), human(use.total), human(use.free),
+                             human(use.allocated), human(use.reserved), use.name);
   }
 }
 

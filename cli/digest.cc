@@ -13,15 +13,19 @@ namespace transload::cli {
 namespace {
 
 constexpr std::uint64_t kBatchNbytes = 1'000'000'000;
-constexpr std::uint64_t kBlockNbytes = 16 << 20;     // of elements that have to be gathered
-constexpr std::uint64_t kMaxRepeated = 10'000'000'000;  // bytes of elements, if they are more than their storage has
+constexpr std::uint64_t kBlockNbytes = 16 << 20;  // of elements that have to be gathered
+constexpr std::uint64_t kMaxRepeated =
+    10'000'000'000;  // bytes of elements, if they are more than their storage has
 
 class Sha256 {
  public:
   Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) throw Error("OpenSSL offers no SHA-256");
+    if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1)
+      throw Error("OpenSSL offers no SHA-256");
   }
-  void add(std::span<const std::byte> bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
+  void add(std::span<const std::byte> bytes) {
+    EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size());
+  }
   std::string hex() {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned size = 0;
@@ -45,17 +49,20 @@ void add_elements(Sha256& sha, const Tensor& tensor) {
   if (tensor.is_contiguous()) return sha.add({tensor.data(), tensor.nbytes()});
   if (tensor.nbytes() <= kBlockNbytes) return sha.add(element_bytes(tensor));
   const std::int64_t size = tensor.shape()[0];
-  const Dims shape(std::span(tensor.shape()).subspan(1)), stride(std::span(tensor.stride()).subspan(1));
+  const Dims shape(std::span(tensor.shape()).subspan(1)),
+      stride(std::span(tensor.stride()).subspan(1));
   if (shape.empty()) {  // a single dimension, with gaps
     constexpr std::int64_t kStep = 1 << 16;
     for (std::int64_t i = 0; i < size; i += kStep) {
-      sha.add(element_bytes(Tensor(tensor.storage(), tensor.dtype(), {std::min(kStep, size - i)}, tensor.stride(),
-                                   tensor.storage_offset() + i * tensor.stride()[0])));
+      sha.add(
+          element_bytes(Tensor(tensor.storage(), tensor.dtype(), {std::min(kStep, size - i)},
+                               tensor.stride(), tensor.storage_offset() + i * tensor.stride()[0])));
     }
     return;
   }
   for (std::int64_t i = 0; i < size; ++i)
-    add_elements(sha, Tensor(tensor.storage(), tensor.dtype(), shape, stride, tensor.storage_offset() + i * tensor.stride()[0]));
+    add_elements(sha, Tensor(tensor.storage(), tensor.dtype(), shape, stride,
+                             tensor.storage_offset() + i * tensor.stride()[0]));
 }
 
 std::string digest(const Tensor& tensor) {
@@ -72,9 +79,10 @@ std::string digest(const Tensor& tensor) {
 // Loads these storages, by the name of the first tensor that uses each, to the CPU, and no others.
 StateDict load_only(const Index& index, const std::unordered_set<std::string>& first_names) {
   LoadOptions options;
-  options.map_location = MapLocation([&](const MapLocation::Stored& stored) -> std::optional<Device> {
-    return first_names.contains(std::string(stored.key)) ? kCpu : kMeta;
-  });
+  options.map_location =
+      MapLocation([&](const MapLocation::Stored& stored) -> std::optional<Device> {
+        return first_names.contains(std::string(stored.key)) ? kCpu : kMeta;
+      });
   return load(index, options);
 }
 
@@ -83,7 +91,8 @@ StateDict load_only(const Index& index, const std::unordered_set<std::string>& f
 std::vector<std::string> digests(const Index& index) {
   const std::vector<NamedTensor> tensors = index.contents.tensors();
   std::vector<std::string> found(tensors.size());
-  std::vector<std::vector<std::size_t>> users(index.storages.size());  // tensors, by number, of each storage
+  std::vector<std::vector<std::size_t>> users(
+      index.storages.size());  // tensors, by number, of each storage
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::uint32_t storage = tensors[i].value.storage_number();
     if (storage < users.size()) users[storage].push_back(i);

@@ -17,7 +17,8 @@ void explain(const LoadArguments& arguments) {
   for (const DeviceNeed& need : plan.devices) {
     for (const MemoryUse& use : memory) {
       if (use.device != need.device || use.total == 0) continue;
-      std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name, human(use.free), human(use.total),
+      std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name,
+                               human(use.free), human(use.total),
                                human(use.free - std::min(use.free, need.allocated)));
     }
   }

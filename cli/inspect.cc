@@ -30,10 +30,12 @@ std::string location_of(const Index& index, const Value& tensor) {
   return storage ? index.locations[storage->location] : "meta";
 }
 
-std::string tensor_line(const Index& index, const Value& value, const std::vector<std::size_t>& users) {
+std::string tensor_line(const Index& index, const Value& value,
+                        const std::vector<std::size_t>& users) {
   const Tensor tensor = value.tensor();
-  std::string line = fmt::format("{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "", name(tensor.dtype()),
-                                 tensor.shape().str(), printable(location_of(index, value)), human(tensor.nbytes()));
+  std::string line = fmt::format("{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "",
+                                 name(tensor.dtype()), tensor.shape().str(),
+                                 printable(location_of(index, value)), human(tensor.nbytes()));
   if (tensor.requires_grad) line += ", requires_grad";
   if (!tensor.is_contiguous()) line += ", strides " + tensor.stride().str();
   if (tensor.conj) line += ", conjugate of what is stored";
@@ -42,11 +44,13 @@ std::string tensor_line(const Index& index, const Value& value, const std::vecto
   if (!storage) return line;
   if (const std::size_t count = users[value.storage_number()]; count > 1)
     line += fmt::format(", storage \"{}\" shared by {} tensors", printable(storage->key), count);
-  if (tensor.nbytes() < storage->nbytes) line += fmt::format(", a part of {}", human(storage->nbytes));
+  if (tensor.nbytes() < storage->nbytes)
+    line += fmt::format(", a part of {}", human(storage->nbytes));
   return line;
 }
 
-std::string value_line(const Index& index, const Place& place, const std::vector<std::size_t>& users) {
+std::string value_line(const Index& index, const Place& place,
+                       const std::vector<std::size_t>& users) {
   constexpr std::size_t kMaxChars = 100;
   const Value& value = place.value;
   if (value.is(ValueKind::tensor)) return tensor_line(index, value, users);
@@ -70,17 +74,20 @@ void print_tree(const Index& index) {
   const std::vector<NamedTensor> tensors = contents.tensors();
   std::vector<std::size_t> users(index.storages.size());
   for (const NamedTensor& tensor : tensors)
-    if (const std::uint32_t number = tensor.value.storage_number(); number < users.size()) ++users[number];
+    if (const std::uint32_t number = tensor.value.storage_number(); number < users.size())
+      ++users[number];
 
   walk(contents, [&](const Place& place) {
     if (place.depth == 0) {
-      std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", " << value_line(index, place, users) << "\n";
+      std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", "
+                << value_line(index, place, users) << "\n";
       for (const auto& [key, text] : index.metadata)
-        std::cout << "  (metadata) " << printable(key) << ": " << printable(text.substr(0, 200)) << "\n";
+        std::cout << "  (metadata) " << printable(key) << ": " << printable(text.substr(0, 200))
+                  << "\n";
     } else {
       constexpr std::size_t kMaxIndent = 40;
-      std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.key) << ": "
-                << value_line(index, place, users) << "\n";
+      std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.key)
+                << ": " << value_line(index, place, users) << "\n";
     }
     return !is_plain_list(place.value);
   });
@@ -94,16 +101,21 @@ void print_tree(const Index& index) {
     ++total.storages;
     total.nbytes += storage.nbytes;
   }
-  std::cout << tensors.size() << (tensors.size() == 1 ? " tensor" : " tensors") << "; bytes by the device they were saved from:\n";
+  std::cout << tensors.size() << (tensors.size() == 1 ? " tensor" : " tensors")
+            << "; bytes by the device they were saved from:\n";
   for (const auto& [location, total] : totals)
-    std::cout << fmt::format("  {}: {} in {} {}\n", printable(location), human(total.nbytes), total.storages, total.storages == 1 ? "storage" : "storages");
+    std::cout << fmt::format("  {}: {} in {} {}\n", printable(location), human(total.nbytes),
+                             total.storages, total.storages == 1 ? "storage" : "storages");
 }
 
 // ---- JSON ----
 
-using Writer = rapidjson::Writer<rapidjson::FileWriteStream, rapidjson::UTF8<>, rapidjson::UTF8<>, rapidjson::CrtAllocator>;
+using Writer = rapidjson::Writer<rapidjson::FileWriteStream, rapidjson::UTF8<>, rapidjson::UTF8<>,
+                                 rapidjson::CrtAllocator>;
 
-void write(Writer& json, std::string_view text) { json.String(text.data(), static_cast<rapidjson::SizeType>(text.size())); }
+void write(Writer& json, std::string_view text) {
+  json.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+}
 
 void write(Writer& json, const Dims& dims) {
   json.StartArray();
@@ -140,17 +152,26 @@ void write_tensor(Writer& json, const Index& index, const NamedTensor& named) {
 // What JSON cannot say is an object with its type's name: {"complex": "(1+2j)"}.
 void write_value(Writer& json, const Value& value) {
   switch (value.kind()) {
-    case ValueKind::none: json.Null(); return;
-    case ValueKind::boolean: json.Bool(value.boolean()); return;
-    case ValueKind::integer: json.Int64(value.integer()); return;
-    case ValueKind::text: write(json, value.text()); return;
+    case ValueKind::none:
+      json.Null();
+      return;
+    case ValueKind::boolean:
+      json.Bool(value.boolean());
+      return;
+    case ValueKind::integer:
+      json.Int64(value.integer());
+      return;
+    case ValueKind::text:
+      write(json, value.text());
+      return;
     case ValueKind::real:
       if (std::isfinite(value.real())) {
         json.Double(value.real());
         return;
       }
       break;
-    default: break;
+    default:
+      break;
   }
   json.StartObject();
   write(json, name(value.kind()));
@@ -171,7 +192,8 @@ void write_values(Writer& json, const Index& index) {
 }
 
 void print_json(const Index& index, bool with_digests) {
-  const std::vector<std::string> all_digests = with_digests ? digests(index) : std::vector<std::string>();
+  const std::vector<std::string> all_digests =
+      with_digests ? digests(index) : std::vector<std::string>();
   const std::vector<NamedTensor> tensors = index.contents.tensors();
   char buffer[1 << 16];
   rapidjson::FileWriteStream out(stdout, buffer, sizeof buffer);

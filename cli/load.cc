@@ -11,9 +11,11 @@ namespace transload::cli {
 
 void load_file(const LoadArguments& arguments) {
   const Index index = open(arguments.file, arguments.options.open);
-  const Plan plan = plan_load(index, arguments.options, memory_for(index, arguments.options.map_location));
+  const Plan plan =
+      plan_load(index, arguments.options, memory_for(index, arguments.options.map_location));
   std::vector<std::uint64_t> allocated_before;
-  for (const DeviceNeed& need : plan.devices) allocated_before.push_back(memory_use(need.device).allocated);
+  for (const DeviceNeed& need : plan.devices)
+    allocated_before.push_back(memory_use(need.device).allocated);
 
   LoadOptions options = arguments.options;
   StateDict state;
@@ -25,14 +27,16 @@ void load_file(const LoadArguments& arguments) {
     seconds = progress.seconds();
   }
 
-  std::cout << fmt::format("{}: {} tensors, {} read in {:.3f} s, {}\n", arguments.file.string(), state.tensors().size(),
-                           human(plan.transfer_nbytes), seconds, human_rate(plan.transfer_nbytes, seconds));
+  std::cout << fmt::format("{}: {} tensors, {} read in {:.3f} s, {}\n", arguments.file.string(),
+                           state.tensors().size(), human(plan.transfer_nbytes), seconds,
+                           human_rate(plan.transfer_nbytes, seconds));
   for (std::size_t i = 0; i < plan.devices.size(); ++i) {
     const DeviceNeed& need = plan.devices[i];
     std::cout << fmt::format("{}: {} of tensors", need.device.str(), human(need.storage_nbytes));
     if (need.device.kind != DeviceKind::meta) {
       const std::uint64_t grown = memory_use(need.device).allocated - allocated_before[i];
-      std::cout << fmt::format("; allocated memory grew by {} bytes, {} were planned", grown, need.allocated);
+      std::cout << fmt::format("; allocated memory grew by {} bytes, {} were planned", grown,
+                               need.allocated);
     }
     std::cout << "\n";
   }

@@ -38,25 +38,40 @@ void add_map_location(CLI::App& command, Texts& texts, const char* what) {
 
 void add_open_options(CLI::App& command, OpenOptions& options) {
   command.add_flag("--refuse-objects", options.refuse_objects,
-                   "Refuse a file that holds objects of unknown classes. They are never made; without this, they are kept as\n"
+                   "Refuse a file that holds objects of unknown classes. They are never made; "
+                   "without this, they are kept as\n"
                    "inert values and shown");
 }
 
 void add_load_options(CLI::App& command, LoadArguments& arguments, Texts& texts) {
   command.add_option("file", arguments.file, "The file to load")->required();
-  add_map_location(command, texts,
-                   "Where tensors go. A device (cpu, meta, cuda:0), TAG=DEVICE (what was saved there), GLOB:DEVICE (tensors by\n"
-                   "name), or auto. Repeatable; the first that fits decides. Without: where they were saved");
-  command.add_option("--keep", arguments.options.select.keep, "Load only tensors with such names; * and ? as in a shell")
-      ->type_name("GLOB")->allow_extra_args(false);
-  command.add_option("--drop", arguments.options.select.drop, "Do not load tensors with such names")
-      ->type_name("GLOB")->allow_extra_args(false);
+  add_map_location(
+      command, texts,
+      "Where tensors go. A device (cpu, meta, cuda:0), TAG=DEVICE (what was saved there), "
+      "GLOB:DEVICE (tensors by\n"
+      "name), or auto. Repeatable; the first that fits decides. Without: where they were saved");
+  command
+      .add_option("--keep", arguments.options.select.keep,
+                  "Load only tensors with such names; * and ? as in a shell")
+      ->type_name("GLOB")
+      ->allow_extra_args(false);
+  command
+      .add_option("--drop", arguments.options.select.drop, "Do not load tensors with such names")
+      ->type_name("GLOB")
+      ->allow_extra_args(false);
   command.add_option("--rename", texts.rename, "Rename tensors: module.*=* strips a prefix")
-      ->type_name("OLD=NEW")->allow_extra_args(false)
-      ->check([](const std::string& text) { return text.find('=') == std::string::npos ? "expected OLD=NEW" : std::string(); });
-  command.add_option("--dtype", texts.dtype, "Cast floating point tensors to this dtype, as float16 or bfloat16")
+      ->type_name("OLD=NEW")
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return text.find('=') == std::string::npos ? "expected OLD=NEW" : std::string();
+      });
+  command
+      .add_option("--dtype", texts.dtype,
+                  "Cast floating point tensors to this dtype, as float16 or bfloat16")
       ->type_name("DTYPE")
-      ->check([](const std::string& text) { return dtype_from_name(text) ? std::string() : "no dtype is called " + text; });
+      ->check([](const std::string& text) {
+        return dtype_from_name(text) ? std::string() : "no dtype is called " + text;
+      });
   add_open_options(command, arguments.options.open);
 }
 
@@ -84,39 +99,60 @@ std::set<std::string> writable_formats() {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Moves models between files and devices: each byte once, straight to where it is to live.");
+  CLI::App app(
+      "Moves models between files and devices: each byte once, straight to where it is to live.");
   app.set_version_flag("--version", "transload " TRANSLOAD_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(30);
-  app.footer("Results go to stdout, words to stderr. Exit status: 0 done, 1 the input is at fault, 2 the command line is.");
+  app.footer(
+      "Results go to stdout, words to stderr. Exit status: 0 done, 1 the input is at fault, 2 the "
+      "command line is.");
 
   InspectArguments inspected;
-  CLI::App& inspect_command = *app.add_subcommand("inspect", "Show what a file holds, without reading its tensors");
-  inspect_command.add_option("file", inspected.file, "A file of torch.save or safetensors")->required();
-  CLI::Option* const json = inspect_command.add_flag("--json", inspected.json, "As JSON, for scripts");
-  inspect_command.add_flag("--digests", inspected.digests, "With the SHA-256 of each tensor's elements; reads the whole file")->needs(json);
+  CLI::App& inspect_command =
+      *app.add_subcommand("inspect", "Show what a file holds, without reading its tensors");
+  inspect_command.add_option("file", inspected.file, "A file of torch.save or safetensors")
+      ->required();
+  CLI::Option* const json =
+      inspect_command.add_flag("--json", inspected.json, "As JSON, for scripts");
+  inspect_command
+      .add_flag("--digests", inspected.digests,
+                "With the SHA-256 of each tensor's elements; reads the whole file")
+      ->needs(json);
   add_open_options(inspect_command, inspected.open);
 
   LoadArguments explained, loaded;
   Texts explained_texts, loaded_texts, converted_texts;
-  CLI::App& explain_command = *app.add_subcommand("explain", "Show what load would do: where bytes go, why, and the memory that takes");
+  CLI::App& explain_command = *app.add_subcommand(
+      "explain", "Show what load would do: where bytes go, why, and the memory that takes");
   add_load_options(explain_command, explained, explained_texts);
-  CLI::App& load_command = *app.add_subcommand("load", "Load a file, and say where its bytes went and how fast");
+  CLI::App& load_command =
+      *app.add_subcommand("load", "Load a file, and say where its bytes went and how fast");
   add_load_options(load_command, loaded, loaded_texts);
 
   ConvertArguments converted;
-  CLI::App& convert_command = *app.add_subcommand("convert", "Rewrite a file in another format, or as if saved from other devices");
+  CLI::App& convert_command = *app.add_subcommand(
+      "convert", "Rewrite a file in another format, or as if saved from other devices");
   convert_command.add_option("in", converted.from, "The file to read")->required();
-  convert_command.add_option("out", converted.to, "The file to write; replaced only when all of it is on the disk")->required();
-  convert_command.add_option("--to", converted.save.format, "Its format; without: safetensors for that suffix, else torch_zip")
+  convert_command
+      .add_option("out", converted.to,
+                  "The file to write; replaced only when all of it is on the disk")
+      ->required();
+  convert_command
+      .add_option("--to", converted.save.format,
+                  "Its format; without: safetensors for that suffix, else torch_zip")
       ->check(CLI::IsMember(writable_formats()));
-  add_map_location(convert_command, converted_texts, "The devices to write as those the tensors were saved from; as for load");
-  convert_command.add_flag("--compact", converted.save.compact, "Leave out the bytes of storages that no tensor uses");
-  convert_command.add_flag("--allow-objects", converted.save.allow_objects,
-                           "Write objects of unknown classes too. PyTorch runs their code when it loads the file");
+  add_map_location(convert_command, converted_texts,
+                   "The devices to write as those the tensors were saved from; as for load");
+  convert_command.add_flag("--compact", converted.save.compact,
+                           "Leave out the bytes of storages that no tensor uses");
+  convert_command.add_flag(
+      "--allow-objects", converted.save.allow_objects,
+      "Write objects of unknown classes too. PyTorch runs their code when it loads the file");
   add_open_options(convert_command, converted.open);
 
-  CLI::App& devices_command = *app.add_subcommand("devices", "List the devices here and their memory");
+  CLI::App& devices_command =
+      *app.add_subcommand("devices", "List the devices here and their memory");
 
   try {
     app.parse(argc, argv);

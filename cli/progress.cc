@@ -11,7 +11,8 @@
 
 namespace transload::cli {
 
-ProgressLine::ProgressLine() : on_terminal_(isatty(STDERR_FILENO) == 1), start_(std::chrono::steady_clock::now()) {}
+ProgressLine::ProgressLine()
+    : on_terminal_(isatty(STDERR_FILENO) == 1), start_(std::chrono::steady_clock::now()) {}
 
 ProgressLine::~ProgressLine() {
   constexpr std::string_view kErase = "\r\033[K";
@@ -29,9 +30,11 @@ double ProgressLine::seconds() const {
 
 void ProgressLine::show(const Progress& progress) {
   if (progress.total_nbytes == 0) return;
-  const double part = static_cast<double>(progress.done_nbytes) / static_cast<double>(progress.total_nbytes);
-  std::string line = fmt::format("\r\033[K{:3.0f}%  {} of {}, {}", part * 100, human(progress.done_nbytes),
-                                 human(progress.total_nbytes), human_rate(progress.done_nbytes, seconds()));
+  const double part =
+      static_cast<double>(progress.done_nbytes) / static_cast<double>(progress.total_nbytes);
+  std::string line =
+      fmt::format("\r\033[K{:3.0f}%  {} of {}, {}", part * 100, human(progress.done_nbytes),
+                  human(progress.total_nbytes), human_rate(progress.done_nbytes, seconds()));
   if (part > 0) line += fmt::format(", {:.0f} s left", seconds() * (1 - part) / part);
   std::fwrite(line.data(), 1, line.size(), stderr);
   shown_ = true;

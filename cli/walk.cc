@@ -7,10 +7,13 @@ namespace transload::cli {
 namespace {
 
 bool is_list(const Value& value) {
-  return value.is(ValueKind::list) || value.is(ValueKind::tuple) || value.is(ValueKind::set) || value.is(ValueKind::frozenset);
+  return value.is(ValueKind::list) || value.is(ValueKind::tuple) || value.is(ValueKind::set) ||
+         value.is(ValueKind::frozenset);
 }
 
-std::string key_text(const Value& key) { return key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100); }
+std::string key_text(const Value& key) {
+  return key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100);
+}
 
 std::vector<Place> parts_of(const Place& place) {
   std::vector<Place> parts;
@@ -38,7 +41,8 @@ bool is_plain_list(const Value& value) {
   if (!is_list(value)) return false;
   for (std::size_t i = 0; i < value.size(); ++i) {
     const Value item = value.item(i);
-    if (is_container(item) || item.is(ValueKind::tensor) || item.is(ValueKind::object)) return false;
+    if (is_container(item) || item.is(ValueKind::tensor) || item.is(ValueKind::object))
+      return false;
   }
   return true;
 }

@@ -25,15 +25,19 @@ class Cli : public golden::TemporaryFolder {
  protected:
   // `arguments` as a shell takes them; `before` what stands before the program: variables.
   Result run(const std::string& arguments, const std::string& before = "") const {
-    const std::string command = before + " " + TRANSLOAD_CLI + " " + arguments + " >" + path("out").string() + " 2>" + path("err").string();
+    const std::string command = before + " " + TRANSLOAD_CLI + " " + arguments + " >" +
+                                path("out").string() + " 2>" + path("err").string();
     const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, file_text(path("out")), file_text(path("err"))};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, file_text(path("out")),
+            file_text(path("err"))};
   }
 };
 
 std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 rapidjson::Document parse(const std::string& text) {
   rapidjson::Document document;
@@ -50,8 +54,10 @@ TEST_F(Cli, HelpAndVersionAreResults) {
 }
 
 TEST_F(Cli, AWrongCommandLineEndsWith2AndSaysNothingOnStdout) {
-  for (const char* arguments : {"", "frobnicate", "inspect", "load x --map-location banana", "load x --dtype float33",
-                                "load x --rename abc", "inspect x --digests", "convert a b --to pickle", "inspect x --nonsense"}) {
+  for (const char* arguments :
+       {"", "frobnicate", "inspect", "load x --map-location banana", "load x --dtype float33",
+        "load x --rename abc", "inspect x --digests", "convert a b --to pickle",
+        "inspect x --nonsense"}) {
     const Result result = run(arguments);
     EXPECT_EQ(result.status, 2) << arguments;
     EXPECT_EQ(result.out, "") << arguments;
@@ -64,7 +70,8 @@ TEST_F(Cli, AFileAtFaultEndsWith1AndTheErrorOnStderr) {
     const Result missing = run(std::string(command) + " /no/such/file.pt");
     EXPECT_EQ(missing.status, 1) << command;
     EXPECT_EQ(missing.out, "") << command;
-    EXPECT_EQ(missing.err, "/no/such/file.pt: cannot be opened: No such file or directory\n") << command;
+    EXPECT_EQ(missing.err, "/no/such/file.pt: cannot be opened: No such file or directory\n")
+        << command;
   }
   EXPECT_EQ(run("inspect " + quoted(kData / "torch-2.13/refuse/hole.safetensors")).status, 1);
 }
@@ -79,21 +86,33 @@ TEST_F(Cli, ANameInAFileCannotSteerTheTerminal) {
 }
 
 TEST_F(Cli, StdoutThatCannotBeWrittenIsAnError) {
-  EXPECT_EQ(std::system((std::string(TRANSLOAD_CLI) + " inspect " + kToy + " >/dev/full 2>/dev/null").c_str()) >> 8, 1);
-  EXPECT_EQ(std::system((std::string(TRANSLOAD_CLI) + " inspect --json " + kToy + " >/dev/full 2>/dev/null").c_str()) >> 8, 1);
+  EXPECT_EQ(
+      std::system(
+          (std::string(TRANSLOAD_CLI) + " inspect " + kToy + " >/dev/full 2>/dev/null").c_str()) >>
+          8,
+      1);
+  EXPECT_EQ(std::system(
+                (std::string(TRANSLOAD_CLI) + " inspect --json " + kToy + " >/dev/full 2>/dev/null")
+                    .c_str()) >>
+                8,
+            1);
 }
 
 TEST_F(Cli, InspectShowsATreeForPeople) {
   const Result result = run("inspect " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt"));
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.err, "");
-  EXPECT_TRUE(contains(result.out, "torch_zip, dict of 5\n  epoch: 5\n  model_state_dict: OrderedDict of 4\n    net1.weight: float32 [10, 10] on cpu, 400 bytes\n"));
+  EXPECT_TRUE(contains(result.out,
+                       "torch_zip, dict of 5\n  epoch: 5\n  model_state_dict: OrderedDict of 4\n   "
+                       " net1.weight: float32 [10, 10] on cpu, 400 bytes\n"));
   EXPECT_TRUE(contains(result.out, "        params: [0, 1, 2, 3]\n"));
 }
 
 TEST_F(Cli, InspectSaysWhichTensorsShareAStorage) {
   const Result result = run("inspect " + quoted(kData / "torch-2.13/tied_weights.zip.pt"));
-  EXPECT_TRUE(contains(result.out, "embed.weight: float32 [5, 3] on cpu, 60 bytes, storage \"0\" shared by 2 tensors\n"));
+  EXPECT_TRUE(contains(
+      result.out,
+      "embed.weight: float32 [5, 3] on cpu, 60 bytes, storage \"0\" shared by 2 tensors\n"));
   EXPECT_TRUE(contains(result.out, "cpu: 60 bytes in 1 storage\n"));
 }
 
@@ -117,14 +136,17 @@ TEST_P(CliManifest, InspectPrintsWhatTheManifestSays) {
     SCOPED_TRACE(file.string());
     const auto found = parse(result.out);
     std::map<std::string, const rapidjson::Value*> by_name;
-    for (const auto& tensor : found["tensors"].GetArray()) by_name[tensor["name"].GetString()] = &tensor;
+    for (const auto& tensor : found["tensors"].GetArray())
+      by_name[tensor["name"].GetString()] = &tensor;
     ++files;
     for (const auto& expected : entry["tensors"].GetArray()) {
       const auto tensor = by_name.find(expected["name"].GetString());
       if (tensor == by_name.end()) continue;  // a part of an object
-      for (const char* field : {"dtype", "shape", "stride", "storage_offset", "requires_grad", "location", "storage", "sha256"}) {
+      for (const char* field : {"dtype", "shape", "stride", "storage_offset", "requires_grad",
+                                "location", "storage", "sha256"}) {
         if (!expected.HasMember(field)) continue;
-        EXPECT_TRUE(expected[field] == (*tensor->second)[field]) << expected["name"].GetString() << " " << field;
+        EXPECT_TRUE(expected[field] == (*tensor->second)[field])
+            << expected["name"].GetString() << " " << field;
       }
     }
   }
@@ -132,7 +154,8 @@ TEST_P(CliManifest, InspectPrintsWhatTheManifestSays) {
 }
 
 TEST_F(Cli, JsonHasThePlainValuesToo) {
-  const auto found = parse(run("inspect --json " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt")).out);
+  const auto found =
+      parse(run("inspect --json " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt")).out);
   EXPECT_STREQ(found["format"].GetString(), "torch_zip");
   EXPECT_EQ(found["values"]["epoch"].GetInt(), 5);
   EXPECT_EQ(found["values"]["optimizer_state_dict/param_groups/0/lr"].GetDouble(), 0.001);
@@ -148,15 +171,21 @@ TEST_F(Cli, ExplainDecidesAndLoadsNothing) {
 }
 
 TEST_F(Cli, LoadSaysWhereEveryByteWent) {
-  const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda0.zip.pt") + " --map-location cuda:0=cpu");
+  const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda0.zip.pt") +
+                            " --map-location cuda:0=cpu");
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(contains(result.out, "4 tensors, 484 bytes read in ")) << result.out;
-  EXPECT_TRUE(contains(result.out, "cpu: 484 bytes of tensors; allocated memory grew by 640 bytes, 640 were planned\n")) << result.out;
+  EXPECT_TRUE(
+      contains(result.out,
+               "cpu: 484 bytes of tensors; allocated memory grew by 640 bytes, 640 were planned\n"))
+      << result.out;
   EXPECT_EQ(result.err, "");  // no progress in a pipe
 }
 
 TEST_F(Cli, LoadTakesRulesSelectionsAndADtype) {
-  const Result result = run("load " + kToy + " --map-location 'net1.*:meta' --map-location cpu --drop '*.bias' --dtype float16");
+  const Result result =
+      run("load " + kToy +
+          " --map-location 'net1.*:meta' --map-location cpu --drop '*.bias' --dtype float16");
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(contains(result.out, "2 tensors, ")) << result.out;
   EXPECT_TRUE(contains(result.out, "meta: ")) << result.out;
@@ -173,7 +202,8 @@ TEST_F(Cli, LoadOntoAnEmulatedGpuGrowsItAsPlanned) {
   const std::string folder = fs::path(TRANSLOAD_FAKE_CUDA).parent_path().string();
   const Result result = run("load " + kToy + " --map-location cuda:0", "LD_LIBRARY_PATH=" + folder);
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.out, "cuda:0: 484 bytes of tensors; allocated memory grew by ")) << result.out;
+  EXPECT_TRUE(contains(result.out, "cuda:0: 484 bytes of tensors; allocated memory grew by "))
+      << result.out;
   EXPECT_TRUE(contains(run("devices", "LD_LIBRARY_PATH=" + folder).out, "cuda:0"));
 }
 
@@ -186,7 +216,8 @@ TEST_F(Cli, ConvertThereAndBackKeepsEveryTensor) {
   const auto digests = [&](const fs::path& file) {
     std::map<std::string, std::string> all;
     const auto found = parse(run("inspect --json --digests " + quoted(file)).out);
-    for (const auto& tensor : found["tensors"].GetArray()) all[tensor["name"].GetString()] = tensor["sha256"].GetString();
+    for (const auto& tensor : found["tensors"].GetArray())
+      all[tensor["name"].GetString()] = tensor["sha256"].GetString();
     return all;
   };
   EXPECT_EQ(digests(kToy), digests(back));
@@ -199,9 +230,12 @@ TEST_F(Cli, ConvertTakesTheFormatByNameToo) {
 }
 
 TEST_F(Cli, ConvertToAFormatThatCannotHoldItWritesNothing) {
-  const Result result = run("convert " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt") + " " + quoted(path("a.safetensors")));
+  const Result result = run("convert " + quoted(kData / "torch-2.13/checkpoint_adam.zip.pt") + " " +
+                            quoted(path("a.safetensors")));
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(contains(result.err, "\"epoch\" is of type int; safetensors holds a flat dict of tensors")) << result.err;
+  EXPECT_TRUE(
+      contains(result.err, "\"epoch\" is of type int; safetensors holds a flat dict of tensors"))
+      << result.err;
   EXPECT_FALSE(fs::exists(path("a.safetensors")));
 }
 

@@ -32,7 +32,8 @@ class Cuda : public testing::Test {
  protected:
   void SetUp() override {
     emulated_.find<decltype(fake_cuda_reset)>("fake_cuda_reset")();
-    ASSERT_EQ(emulated_.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(kDevices, kTotal), 1)
+    ASSERT_EQ(
+        emulated_.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(kDevices, kTotal), 1)
         << "the test before has left a context";
     backend_ = make_cuda_backend();
   }
@@ -60,7 +61,8 @@ class Cuda : public testing::Test {
   void let_go() { emulated_.find<decltype(fake_cuda_let_go)>("fake_cuda_let_go")(); }
   void delay(std::uint64_t us) { emulated_.find<decltype(fake_cuda_delay)>("fake_cuda_delay")(us); }
   void fail_allocation(std::uint64_t number, std::uint64_t times) {
-    emulated_.find<decltype(fake_cuda_fail_allocation)>("fake_cuda_fail_allocation")(0, number, times);
+    emulated_.find<decltype(fake_cuda_fail_allocation)>("fake_cuda_fail_allocation")(0, number,
+                                                                                     times);
   }
   void fail_copy(std::uint64_t number, FakeCudaFailure when) {
     emulated_.find<decltype(fake_cuda_fail_copy)>("fake_cuda_fail_copy")(0, number, when);
@@ -73,9 +75,12 @@ class Cuda : public testing::Test {
     return storage;
   }
 
-  static std::span<std::byte> bytes(const Storage& storage) { return {storage.data(), storage.nbytes()}; }
+  static std::span<std::byte> bytes(const Storage& storage) {
+    return {storage.data(), storage.nbytes()};
+  }
   static bool all_are(const Storage& host, int value) {
-    return std::ranges::all_of(bytes(host), [&](std::byte b) { return b == static_cast<std::byte>(value); });
+    return std::ranges::all_of(bytes(host),
+                               [&](std::byte b) { return b == static_cast<std::byte>(value); });
   }
 
   Emulated emulated_;
@@ -176,8 +181,9 @@ TEST_F(Cuda, AnAllocationThatIsTooLargeSaysWhatWasAskedAndWhatIsFree) {
   const Storage kept = backend_->allocate(cuda(0), 1000);
   const MemoryUse use = backend_->memory_use(cuda(0));
   const std::string error = error_of([&] { backend_->allocate(cuda(0), 2 * kTotal); });
-  EXPECT_EQ(error, "cuda:0: no memory for " + std::to_string(2 * kTotal) + " bytes: " + std::to_string(use.free) +
-                       " of " + std::to_string(kTotal) + " are free; this process has 1024 allocated and " +
+  EXPECT_EQ(error, "cuda:0: no memory for " + std::to_string(2 * kTotal) +
+                       " bytes: " + std::to_string(use.free) + " of " + std::to_string(kTotal) +
+                       " are free; this process has 1024 allocated and " +
                        std::to_string(use.reserved) + " reserved");
 }
 
@@ -197,8 +203,9 @@ TEST_F(Cuda, AnAllocationThatFailsOnceIsTriedAgain) {
   EXPECT_NE(backend_->allocate(cuda(0), 1).data(), nullptr);
   fail_allocation(2, 2);
   const Storage second = backend_->allocate(cuda(0), 1);
-  EXPECT_NE(error_of([&] { backend_->allocate(cuda(0), 77); }).find("cuda:0: no memory for 77 bytes"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([&] { backend_->allocate(cuda(0), 77); }).find("cuda:0: no memory for 77 bytes"),
+      std::string::npos);
 }
 
 TEST_F(Cuda, ADeviceWhoseFirstByteCannotBeAllocatedIsStillThere) {
@@ -318,7 +325,8 @@ TEST_F(Cuda, TheEndOfAStreamWaitsForItsCopies) {
 
 TEST_F(Cuda, CopiesStartAfterWhatIsQueuedOnTheCallersStream) {
   const CudaDriver& driver = *cuda_driver();
-  CudaDevice user(driver, cuda(0));  // as PyTorch would: the same primary context, a stream of its own
+  CudaDevice user(driver,
+                  cuda(0));  // as PyTorch would: the same primary context, a stream of its own
   const CurrentContext current(user.context());
   CudaStream theirs(user.context(), CU_STREAM_NON_BLOCKING);
   const Storage on_gpu = backend_->allocate(cuda(0), 64);
@@ -327,7 +335,8 @@ TEST_F(Cuda, CopiesStartAfterWhatIsQueuedOnTheCallersStream) {
 
   hold();
   ASSERT_EQ(driver.cuMemcpyHtoDAsync(address, old_bytes.data(), 64, theirs.handle()), CUDA_SUCCESS);
-  const auto stream = backend_->open_stream(cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle()));
+  const auto stream =
+      backend_->open_stream(cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle()));
   stream->to_device(on_gpu.data(), bytes(new_bytes));
   delay(500);
   let_go();
@@ -350,7 +359,8 @@ TEST_F(Cuda, TheCallersContextIsCurrentAgainAfterEachCall) {
 }
 
 TEST_F(Cuda, BytesGoFromOneDeviceToAnotherWithoutTheHost) {
-  const Storage first = backend_->allocate(cuda(0), kMiB), second = backend_->allocate(cuda(1), kMiB);
+  const Storage first = backend_->allocate(cuda(0), kMiB),
+                second = backend_->allocate(cuda(1), kMiB);
   const Storage third = backend_->allocate(cuda(1), kMiB);
   const Storage from = pinned(kMiB, 5), to = pinned(kMiB, 0);
   const auto upload = backend_->open_stream(cuda(0)), peer = backend_->open_stream(cuda(1));
@@ -392,7 +402,8 @@ TEST_F(Cuda, MemoryThatIsNotPinnedIsCopiedToo) {
 TEST_F(Cuda, PinnedMemoryThatIsNotThereIsAnErrorThatSaysHowMuchWasAsked) {
   emulated_.find<decltype(fake_cuda_fail_host_allocation)>("fake_cuda_fail_host_allocation")(1);
   EXPECT_EQ(error_of([&] { backend_->allocate_staging(cuda(0), 4096); }),
-            "cuda:0: cuMemHostAlloc of 4096 bytes of pinned host memory failed: CUDA_ERROR_OUT_OF_MEMORY (out of memory)");
+            "cuda:0: cuMemHostAlloc of 4096 bytes of pinned host memory failed: "
+            "CUDA_ERROR_OUT_OF_MEMORY (out of memory)");
 }
 
 TEST_F(Cuda, ACopyThatTheDriverRefusesIsAnErrorWithDeviceAndBytes) {
@@ -401,7 +412,8 @@ TEST_F(Cuda, ACopyThatTheDriverRefusesIsAnErrorWithDeviceAndBytes) {
   fail_copy(2, fake_cuda_fails_at_once);
   stream->to_device(on_gpu.data(), bytes(from));
   EXPECT_EQ(error_of([&] { stream->to_device(on_gpu.data(), bytes(from)); }),
-            "cuda:0: cuMemcpyHtoDAsync of 100 bytes failed: CUDA_ERROR_ECC_UNCORRECTABLE (uncorrectable ECC error "
+            "cuda:0: cuMemcpyHtoDAsync of 100 bytes failed: CUDA_ERROR_ECC_UNCORRECTABLE "
+            "(uncorrectable ECC error "
             "encountered)");
   stream->wait(stream->mark());
 }
@@ -415,7 +427,9 @@ TEST_F(Cuda, ACopyThatFailsLaterIsReportedByAWait) {
   const std::uint64_t mark = stream->mark();
   let_go();
   const std::string error = error_of([&] { stream->wait(mark); });
-  EXPECT_NE(error.find("cuda:0: cuEventSynchronize after copies failed: CUDA_ERROR_ECC"), std::string::npos) << error;
+  EXPECT_NE(error.find("cuda:0: cuEventSynchronize after copies failed: CUDA_ERROR_ECC"),
+            std::string::npos)
+      << error;
   EXPECT_EQ(error_of([&] { stream->wait(mark); }), error);
   EXPECT_EQ(counters(0).to_device, 200u);
 }
@@ -509,8 +523,11 @@ TEST_F(Cuda, CopiesStartAfterTheKernelsThatWereLaunchedBeforeTheStreamWasOpened)
 TEST_F(Cuda, AKernelThatIsNotInTheImageIsAnErrorThatNamesIt) {
   CudaDevice device(*cuda_driver(), cuda(0));
   EXPECT_EQ(error_of([&] { device.launch(kPtx, "missing", 1, nullptr); }),
-            "cuda:0: cuModuleGetFunction of \"missing\" failed: CUDA_ERROR_NOT_FOUND (named symbol not found)");
-  EXPECT_NE(error_of([&] { device.launch("no ptx", "missing", 1, nullptr); }).find("cuda:0: cuModuleLoadData failed"),
+            "cuda:0: cuModuleGetFunction of \"missing\" failed: CUDA_ERROR_NOT_FOUND (named symbol "
+            "not found)");
+  EXPECT_NE(error_of([&] {
+              device.launch("no ptx", "missing", 1, nullptr);
+            }).find("cuda:0: cuModuleLoadData failed"),
             std::string::npos);
 }
 
@@ -521,12 +538,15 @@ TEST_F(Cuda, AKernelWithAWrongAddressIsReportedWhenItIsWaitedFor) {
   void* arguments[] = {&address, &count};
   device.launch(kPtx, "transload_probe_add_one", count, arguments);
   EXPECT_EQ(error_of([&] { device.synchronize(); }),
-            "cuda:0: cuStreamSynchronize failed: CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access was encountered)");
+            "cuda:0: cuStreamSynchronize failed: CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory "
+            "access was encountered)");
 }
 
 TEST(CudaDriver, ALibraryThatIsNoDriverIsRefused) {
-  EXPECT_NE(error_of([] { use_cuda_driver("libm.so.6"); }).find("is no CUDA driver"), std::string::npos);
-  EXPECT_NE(error_of([] { use_cuda_driver("/nowhere/libcuda.so"); }).find("/nowhere/libcuda.so"), std::string::npos);
+  EXPECT_NE(error_of([] { use_cuda_driver("libm.so.6"); }).find("is no CUDA driver"),
+            std::string::npos);
+  EXPECT_NE(error_of([] { use_cuda_driver("/nowhere/libcuda.so"); }).find("/nowhere/libcuda.so"),
+            std::string::npos);
 }
 
 TEST(CudaDriver, TheDriverOfAProcessIsNotChanged) {

@@ -42,7 +42,8 @@ class OnEmulatedDevices : public testing::Test {
  protected:
   void SetUp() override {
     // Once: the devices stay as they are while a context is alive.
-    static const int configured = emulated_.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(kDevices, kDeviceNbytes);
+    static const int configured = emulated_.find<decltype(fake_cuda_configure)>(
+        "fake_cuda_configure")(kDevices, kDeviceNbytes);
     ASSERT_NE(configured, 0);
     reset();
     std::string name = (fs::temp_directory_path() / "transload-XXXXXX").string();

@@ -24,7 +24,8 @@ inline std::string file_text(const fs::path& path) {
 }
 
 inline void write_file(const fs::path& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(text.data(), static_cast<std::streamsize>(text.size()));
 }
 
 // manifest.json of the folder of one version of torch, "torch-2.13".

@@ -35,11 +35,14 @@ std::string message(const std::function<void()>& call) {
   return "no error";
 }
 
-std::string message_of_open(const fs::path& path) { return message([&] { open(path); }); }
+std::string message_of_open(const fs::path& path) {
+  return message([&] { open(path); });
+}
 
 Tensor counted(Dims shape) {
   const Tensor tensor = empty(shape, Dtype::float32);
-  for (std::int64_t i = 0; i < tensor.numel(); ++i) reinterpret_cast<float*>(tensor.data())[i] = static_cast<float>(i);
+  for (std::int64_t i = 0; i < tensor.numel(); ++i)
+    reinterpret_cast<float*>(tensor.data())[i] = static_cast<float>(i);
   return tensor;
 }
 
@@ -49,7 +52,8 @@ Tensor view(const Tensor& of, Dims shape, Dims stride, std::int64_t offset = 0) 
 
 std::vector<std::string> keys(const StateDict& state) {
   std::vector<std::string> all;
-  for (std::size_t i = 0; i < state.size(); ++i) all.emplace_back(state.root().entry(i).first.text());
+  for (std::size_t i = 0; i < state.size(); ++i)
+    all.emplace_back(state.root().entry(i).first.text());
   return all;
 }
 
@@ -66,7 +70,8 @@ TEST_F(Safetensors, EveryFileOfTheReferenceIsReadAsItsManifestSays) {
   int files = 0;
   for (const auto& entry : manifest["files"].GetArray()) {
     const std::string name = entry["file"].GetString(), expect = entry["expect"].GetString();
-    if (!name.ends_with(".safetensors") || name.find('/') != std::string::npos || expect != "load") continue;
+    if (!name.ends_with(".safetensors") || name.find('/') != std::string::npos || expect != "load")
+      continue;
     SCOPED_TRACE(name);
     ++files;
     const Index index = open(kData / "torch-2.13" / name);
@@ -81,7 +86,8 @@ TEST_F(Safetensors, EveryFileOfTheReferenceIsReadAsItsManifestSays) {
       EXPECT_EQ(found.tensor().shape(), dims(expected["shape"]));
       EXPECT_EQ(found.tensor().stride(), dims(expected["stride"]));
     }
-    for (const auto& [key, text] : index.metadata) EXPECT_EQ(text, entry["metadata"][key.c_str()].GetString());
+    for (const auto& [key, text] : index.metadata)
+      EXPECT_EQ(text, entry["metadata"][key.c_str()].GetString());
   }
   EXPECT_GE(files, 7);
 }
@@ -91,10 +97,12 @@ TEST_F(Safetensors, EveryDamagedFileIsRefusedWithItsName) {
   int files = 0;
   for (const auto& entry : manifest["files"].GetArray()) {
     const std::string name = entry["file"].GetString(), expect = entry["expect"].GetString();
-    if (!name.ends_with(".safetensors") || expect != "refuse" || entry.HasMember("may_load")) continue;
+    if (!name.ends_with(".safetensors") || expect != "refuse" || entry.HasMember("may_load"))
+      continue;
     SCOPED_TRACE(name);
     ++files;
-    EXPECT_TRUE(message_of_open(kData / "torch-2.13" / name).starts_with((kData / "torch-2.13" / name).string() + ": "));
+    EXPECT_TRUE(message_of_open(kData / "torch-2.13" / name)
+                    .starts_with((kData / "torch-2.13" / name).string() + ": "));
   }
   EXPECT_GE(files, 35);
 }
@@ -120,46 +128,61 @@ TEST_F(Safetensors, AnyByteOfTheHeaderMayBeWrong) {
 }
 
 TEST_F(Safetensors, AHoleBetweenTensorsIsRefused) {
-  const auto made = file(R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}})", 4);
-  EXPECT_EQ(message_of_open(made), made.string() + ": offset 115: 1 bytes that belong to no tensor, before \"b\"");
+  const auto made = file(
+      R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[3,4]}})",
+      4);
+  EXPECT_EQ(message_of_open(made),
+            made.string() + ": offset 115: 1 bytes that belong to no tensor, before \"b\"");
 }
 
 TEST_F(Safetensors, TensorsThatOverlapAreRefused) {
-  const auto made = file(R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 3);
+  const auto made = file(
+      R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
+      3);
   EXPECT_EQ(message_of_open(made), made.string() + ": offset 114: \"b\" begins inside of \"a\"");
 }
 
 TEST_F(Safetensors, ATensorWithoutElementsMayStandAnywhere) {
-  const auto made = file(R"({"z":{"dtype":"F32","shape":[0,3],"data_offsets":[2,2]},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 2);
+  const auto made = file(
+      R"({"z":{"dtype":"F32","shape":[0,3],"data_offsets":[2,2]},"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
+      2);
   EXPECT_EQ(open(made).contents.tensor("z").shape(), (Dims{0, 3}));
 }
 
 TEST_F(Safetensors, AShapeThatOverflowsIsRefused) {
-  for (const char* shape : {"[4294967296,4294967296]", "[2305843009213693952]", "[0,4611686018427387904,4]", "[9223372036854775808]"}) {
-    const auto made = file(R"({"a":{"dtype":"F64","shape":)" + std::string(shape) + R"(,"data_offsets":[0,0]}})", 0);
+  for (const char* shape : {"[4294967296,4294967296]", "[2305843009213693952]",
+                            "[0,4611686018427387904,4]", "[9223372036854775808]"}) {
+    const auto made = file(
+        R"({"a":{"dtype":"F64","shape":)" + std::string(shape) + R"(,"data_offsets":[0,0]}})", 0);
     EXPECT_NE(message_of_open(made).find("tensor \"a\": "), std::string::npos) << shape;
   }
 }
 
 TEST_F(Safetensors, AnUnknownFieldOfAnEntryIsPassedOver) {
-  const auto made = file(R"({"a":{"dtype":"U8","note":{"x":[1,-2.5,{"y":null}],"z":true},"shape":[2],"data_offsets":[0,2]}})", 2);
+  const auto made = file(
+      R"({"a":{"dtype":"U8","note":{"x":[1,-2.5,{"y":null}],"z":true},"shape":[2],"data_offsets":[0,2]}})",
+      2);
   EXPECT_EQ(open(made).contents.tensor("a").shape(), Dims{2});
 }
 
 TEST_F(Safetensors, JsonThatIsNestedTooDeepIsRefused) {
   const std::string deep = std::string(200, '[') + std::string(200, ']');
-  const auto made = file(R"({"a":{"note":)" + deep + R"(,"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", 0);
+  const auto made =
+      file(R"({"a":{"note":)" + deep + R"(,"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", 0);
   EXPECT_NE(message_of_open(made).find("128 deep"), std::string::npos);
 }
 
 TEST_F(Safetensors, ANameThatStandsTwiceIsRefused) {
-  const auto made = file(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2);
+  const auto made = file(
+      R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+      2);
   EXPECT_NE(message_of_open(made).find("tensor \"a\" twice"), std::string::npos);
 }
 
 TEST_F(Safetensors, AnUnknownDtypeIsNamed) {
   const auto made = file(R"({"a":{"dtype":"F12","shape":[2],"data_offsets":[0,3]}})", 3);
-  EXPECT_NE(message_of_open(made).find("tensor \"a\": dtype \"F12\" is not known"), std::string::npos);
+  EXPECT_NE(message_of_open(made).find("tensor \"a\": dtype \"F12\" is not known"),
+            std::string::npos);
 }
 
 TEST_F(Safetensors, PairsOfFloat4AreCountedAsTorchDoes) {
@@ -170,7 +193,9 @@ TEST_F(Safetensors, PairsOfFloat4AreCountedAsTorchDoes) {
 }
 
 TEST_F(Safetensors, BytesAreLoadedFromWhereTheHeaderSays) {
-  const auto made = file(R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 3);
+  const auto made = file(
+      R"({"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+      3);
   const StateDict state = load(made);
   EXPECT_EQ(element_bytes(state.tensor("a")), std::vector<std::byte>{std::byte{1}});
   EXPECT_EQ(element_bytes(state.tensor("b")), (std::vector<std::byte>{std::byte{2}, std::byte{3}}));
@@ -194,7 +219,8 @@ TEST_F(Safetensors, TensorsStandByFallingAlignmentThenByName) {
     for (const Dtype dtype : {Dtype::boolean, Dtype::float16, Dtype::float32, Dtype::int64})
       state.set(std::string(name) + std::string(transload::name(dtype)), zeros({1}, dtype));
   save(state, path("a.safetensors"));
-  const std::vector<std::string> expected{"aint64", "bint64", "afloat32", "bfloat32", "afloat16", "bfloat16", "abool", "bbool"};
+  const std::vector<std::string> expected{"aint64",   "bint64",   "afloat32", "bfloat32",
+                                          "afloat16", "bfloat16", "abool",    "bbool"};
   EXPECT_EQ(keys(load(path("a.safetensors"))), expected);
 }
 
@@ -204,7 +230,8 @@ TEST_F(Safetensors, MetadataIsKeptAndSaysThatItIsOfPytorch) {
   SaveOptions options;
   options.metadata = {{"note", "naïve \"☃\"\n"}};
   save(state, path("a.safetensors"), options);
-  EXPECT_EQ(open(path("a.safetensors")).metadata, (std::map<std::string, std::string>{{"format", "pt"}, {"note", "naïve \"☃\"\n"}}));
+  EXPECT_EQ(open(path("a.safetensors")).metadata,
+            (std::map<std::string, std::string>{{"format", "pt"}, {"note", "naïve \"☃\"\n"}}));
 }
 
 TEST_F(Safetensors, TiedTensorsAreWrittenOnceAndAreTiedAgainWhenRead) {
@@ -217,15 +244,20 @@ TEST_F(Safetensors, TiedTensorsAreWrittenOnceAndAreTiedAgainWhenRead) {
   EXPECT_LT(saved.nbytes, 3 * 400u);
   const StateDict again = load(path("tied.safetensors"));
   EXPECT_EQ(again.size(), 3u);
-  EXPECT_EQ(again.tensor("embed.weight").storage().identity(), again.tensor("head.weight").storage().identity());
-  EXPECT_NE(again.tensor("embed.weight").storage().identity(), again.tensor("other").storage().identity());
+  EXPECT_EQ(again.tensor("embed.weight").storage().identity(),
+            again.tensor("head.weight").storage().identity());
+  EXPECT_NE(again.tensor("embed.weight").storage().identity(),
+            again.tensor("other").storage().identity());
   EXPECT_TRUE(open(path("tied.safetensors")).metadata.contains("format"));
   EXPECT_FALSE(open(path("tied.safetensors")).metadata.contains("transload.tied"));
 }
 
 TEST_F(Safetensors, ATieToANameThatIsNotThereIsRefused) {
-  const auto made = file(R"({"__metadata__":{"transload.tied":"{\"b\":\"c\"}"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1);
-  EXPECT_NE(message_of_open(made).find("\"b\" is tied to \"c\", which is not in the file"), std::string::npos);
+  const auto made = file(
+      R"({"__metadata__":{"transload.tied":"{\"b\":\"c\"}"},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+      1);
+  EXPECT_NE(message_of_open(made).find("\"b\" is tied to \"c\", which is not in the file"),
+            std::string::npos);
 }
 
 TEST_F(Safetensors, ViewsThatOnlyOverlapAreWrittenEach) {
@@ -242,15 +274,16 @@ TEST_F(Safetensors, ViewsThatOnlyOverlapAreWrittenEach) {
 TEST_F(Safetensors, ViewsOfAnyStridesAreWrittenRowMajor) {
   const Tensor block = counted({4, 5, 6});
   const Tensor views[] = {
-      view(block, {5, 4, 6}, {6, 30, 1}),     // transposed outside: runs of 6
-      view(block, {6, 5, 4}, {1, 6, 30}),     // turned round: runs of one element
+      view(block, {5, 4, 6}, {6, 30, 1}),      // transposed outside: runs of 6
+      view(block, {6, 5, 4}, {1, 6, 30}),      // turned round: runs of one element
       view(block, {4, 3, 2}, {30, 12, 3}, 1),  // every second row and third column
-      view(block, {3, 20}, {0, 1}, 7),        // expanded
+      view(block, {3, 20}, {0, 1}, 7),         // expanded
       view(block, {60}, {2}),
       view(block, {4, 1, 30}, {30, 99, 1}),
   };
   StateDict state;
-  for (std::size_t i = 0; i < std::size(views); ++i) state.set("view" + std::to_string(i), views[i]);
+  for (std::size_t i = 0; i < std::size(views); ++i)
+    state.set("view" + std::to_string(i), views[i]);
   save(state, path("views.safetensors"));
   const StateDict again = load(path("views.safetensors"));
   for (std::size_t i = 0; i < std::size(views); ++i) {
@@ -265,7 +298,8 @@ TEST_F(Safetensors, ATensorInTooManyPartsIsRefusedWithAWayOut) {
   StateDict state;
   state.set("turned", view(counted({300, 300}), {300, 300}, {1, 300}));
   EXPECT_EQ(message([&] { save(state, path("a.safetensors")); }),
-            "a.safetensors: \"turned\" of shape [300, 300] and strides [1, 300] lies scattered in its storage. "
+            "a.safetensors: \"turned\" of shape [300, 300] and strides [1, 300] lies scattered in "
+            "its storage. "
             "Make it contiguous first");
 }
 

@@ -12,14 +12,18 @@ namespace {
 
 Tensor tensor(Dtype dtype, const std::vector<double>& values, Dims shape) {
   const Tensor made = empty(std::move(shape), dtype);
-  cast_elements(Dtype::float64, reinterpret_cast<const std::byte*>(values.data()), dtype, made.data(), values.size());
+  cast_elements(Dtype::float64, reinterpret_cast<const std::byte*>(values.data()), dtype,
+                made.data(), values.size());
   return made;
 }
 
-Tensor floats(const std::vector<double>& values) { return tensor(Dtype::float32, values, {static_cast<std::int64_t>(values.size())}); }
+Tensor floats(const std::vector<double>& values) {
+  return tensor(Dtype::float32, values, {static_cast<std::int64_t>(values.size())});
+}
 
 Tensor range(Dtype dtype, Dims shape) {
-  std::vector<double> values(static_cast<std::size_t>(std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>())));
+  std::vector<double> values(static_cast<std::size_t>(
+      std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>())));
   std::iota(values.begin(), values.end(), 0);
   return tensor(dtype, values, std::move(shape));
 }
@@ -82,8 +86,10 @@ TEST(TensorText, BooleansAndComplexNumbers) {
 }
 
 TEST(TensorText, SaysWhatIsNotTheDefault) {
-  EXPECT_EQ(str(tensor(Dtype::float64, {1, 1, 1}, {3})), "tensor([1., 1., 1.], dtype=torch.float64)");
-  EXPECT_EQ(str(tensor(Dtype::float8_e4m3fn, {0.1, 0.2}, {2})), "tensor([0.1016, 0.2031], dtype=torch.float8_e4m3fn)");
+  EXPECT_EQ(str(tensor(Dtype::float64, {1, 1, 1}, {3})),
+            "tensor([1., 1., 1.], dtype=torch.float64)");
+  EXPECT_EQ(str(tensor(Dtype::float8_e4m3fn, {0.1, 0.2}, {2})),
+            "tensor([0.1016, 0.2031], dtype=torch.float8_e4m3fn)");
   Tensor parameter = tensor(Dtype::float32, {1, 1, 1, 1}, {2, 2});
   parameter.requires_grad = parameter.is_parameter = true;
   EXPECT_EQ(str(parameter),
@@ -96,7 +102,8 @@ TEST(TensorText, WithoutValuesTheShapeIsShown) {
   EXPECT_EQ(str(empty({0, 3}, Dtype::float32)), "tensor([], size=(0, 3))");
   EXPECT_EQ(str(empty({0}, Dtype::int64)), "tensor([], dtype=torch.int64)");
   EXPECT_EQ(str(empty({2, 3}, Dtype::float32, kMeta)), "tensor(..., device='meta', size=(2, 3))");
-  EXPECT_EQ(str(empty({2}, Dtype::int64, kMeta)), "tensor(..., device='meta', size=(2,), dtype=torch.int64)");
+  EXPECT_EQ(str(empty({2}, Dtype::int64, kMeta)),
+            "tensor(..., device='meta', size=(2,), dtype=torch.int64)");
 }
 
 }  // namespace

@@ -48,9 +48,9 @@ class Generator {
  public:
   explicit Generator(std::uint64_t seed) : engine_(seed) {}
 
-  double uniform();              // in [0, 1)
-  double normal();               // mean 0, variance 1
-  Tensor randn(Dims shape);      // normal, on the CPU
+  double uniform();                                        // in [0, 1)
+  double normal();                                         // mean 0, variance 1
+  Tensor randn(Dims shape);                                // normal, on the CPU
   Tensor rand(Dims shape, float low = 0, float high = 1);  // uniform in [low, high), on the CPU
 
  private:
@@ -66,7 +66,8 @@ class Variable {
 
   const Tensor& value() const;
   bool requires_grad() const;
-  const std::string& name() const;  // of a module's parameter: "net1.weight", from the outermost module; else empty
+  const std::string& name()
+      const;  // of a module's parameter: "net1.weight", from the outermost module; else empty
 
   // What backward() has summed up since zero_grad(), on the value's device. Only of leaves: parameters and the like.
   const std::optional<Tensor>& grad() const;
@@ -127,7 +128,8 @@ class Module {
  protected:
   // Names hold no dot and are used once: else Error.
   Variable register_parameter(std::string_view name, Tensor value);
-  Variable register_buffer(std::string_view name, Tensor value);  // saved with the model, not trained
+  Variable register_buffer(std::string_view name,
+                           Tensor value);  // saved with the model, not trained
   void register_module(std::string_view name, Module& module);
 
  private:
@@ -147,7 +149,8 @@ class Module {
 };
 
 // The module's own tensors from a file: transload::load_into(model.state_dict(), path, options).
-FillResult load_into(Module& model, const std::filesystem::path& path, const FillOptions& options = {});
+FillResult load_into(Module& model, const std::filesystem::path& path,
+                     const FillOptions& options = {});
 
 // x (…, in) -> y (…, out) = x · weight (out, in) transposed + bias (out). Both start uniform in ±1/√in, as torch's do.
 class Linear : public Module {
@@ -205,7 +208,8 @@ class Optimizer {
  protected:
   using State = std::vector<std::pair<std::string, Tensor>>;  // of one parameter, in torch's order
 
-  explicit Optimizer(std::vector<Variable> parameters) : parameters_(std::move(parameters)), states_(parameters_.size()) {}
+  explicit Optimizer(std::vector<Variable> parameters)
+      : parameters_(std::move(parameters)), states_(parameters_.size()) {}
 
   virtual std::string_view kind() const = 0;
   virtual std::vector<std::string_view> state_names() const = 0;
@@ -260,7 +264,9 @@ class Adam : public Optimizer {
 
  private:
   std::string_view kind() const override { return "Adam"; }
-  std::vector<std::string_view> state_names() const override { return {"step", "exp_avg", "exp_avg_sq"}; }
+  std::vector<std::string_view> state_names() const override {
+    return {"step", "exp_avg", "exp_avg_sq"};
+  }
   StateDict options() const override;
   void set_options(const Value& group) override;
 

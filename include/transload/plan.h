@@ -28,19 +28,21 @@ class MapLocation {
 
   struct Rule {
     enum class Of : std::uint8_t { everything, tag, key, function, automatic } of;
-    std::string pattern;  // of a tag: the whole tag; of a key: a glob, where * stands for any text, ? for one character
+    std::string
+        pattern;  // of a tag: the whole tag; of a key: a glob, where * stands for any text, ? for one character
     Device device;
     Function function;
     std::string str() const;  // as the user wrote it
   };
 
-  MapLocation() = default;                                   // each where it was saved
-  MapLocation(Device device);                                // all there
-  MapLocation(std::string_view text);                        // as parse()
+  MapLocation() = default;             // each where it was saved
+  MapLocation(Device device);          // all there
+  MapLocation(std::string_view text);  // as parse()
   MapLocation(const char* text) : MapLocation(std::string_view(text)) {}
   MapLocation(const std::string& text) : MapLocation(std::string_view(text)) {}
   MapLocation(Function function);
-  MapLocation(std::initializer_list<const char*> rules);     // {"encoder.*:cuda:0", "cuda:1=cpu", "cpu"}
+  MapLocation(
+      std::initializer_list<const char*> rules);  // {"encoder.*:cuda:0", "cuda:1=cpu", "cpu"}
 
   // "cuda:1": everything there. "cuda:3=cuda:0": what was saved there, as torch's dict. "encoder.*:cuda:0": the
   // tensors with such keys. "auto": devices in the order of their free memory, then the CPU. Throws PlacementError
@@ -65,7 +67,7 @@ struct Steps {
   std::uint8_t swap_nbytes = 1;  // reverse each unit of so many bytes
   Dtype from = Dtype::uint8, to = Dtype::uint8;
   bool conj = false, neg = false;
-  std::optional<Box> box;        // none: in the order they come
+  std::optional<Box> box;  // none: in the order they come
 };
 
 // Memory to fill: a slab to allocate, for the storages that are placed in it, or a tensor's storage that already lives.
@@ -89,32 +91,35 @@ struct Transfer {
   static constexpr std::uint32_t kAsIs = 0xFFFFFFFF;
   std::uint32_t piece, target;
   std::uint64_t piece_offset, nbytes;  // bytes of the piece, as stored
-  std::uint64_t target_offset;         // of the first byte; with a box: number of the first element, in its order
-  std::uint64_t numel = 0;             // with a box: how many elements from there on
-  std::uint32_t steps = kAsIs;         // number in Plan::steps
-  std::uint32_t fills = 0;             // what it fills: of a load the number of the storage, of a load_into that of the key
+  std::uint64_t
+      target_offset;  // of the first byte; with a box: number of the first element, in its order
+  std::uint64_t numel = 0;      // with a box: how many elements from there on
+  std::uint32_t steps = kAsIs;  // number in Plan::steps
+  std::uint32_t fills =
+      0;  // what it fills: of a load the number of the storage, of a load_into that of the key
 };
 
 // What a plan needs of one device, in bytes.
 struct DeviceNeed {
   Device device;
   std::uint64_t storage_nbytes = 0;  // the model's own bytes there
-  std::uint64_t allocated = 0;       // by how much MemoryUse::allocated will grow: padding and the pool's rounding included
-  std::uint64_t filled_nbytes = 0;   // into memory that already lives
-  std::uint64_t free = 0;            // when the plan was made
+  std::uint64_t allocated =
+      0;  // by how much MemoryUse::allocated will grow: padding and the pool's rounding included
+  std::uint64_t filled_nbytes = 0;  // into memory that already lives
+  std::uint64_t free = 0;           // when the plan was made
 };
 
 struct Plan {
   std::vector<std::string> rules;     // why storages go where they go, as the user wrote it
   std::vector<Placement> placements;  // one per storage, not per tensor: tied weights stay tied
   std::vector<Target> targets;
-  std::vector<Transfer> transfers;    // sorted by file, then offset
+  std::vector<Transfer> transfers;  // sorted by file, then offset
   std::vector<Steps> steps;
   std::vector<std::string> keys;      // of a load_into: what is filled, for Transfer::fills
   std::vector<DeviceNeed> devices;    // those that the plan uses, and no others
   std::uint64_t transfer_nbytes = 0;  // to be read from files
   std::uint64_t slot_nbytes = 0;      // one staging slot: no transfer is longer
-  std::uint64_t staging_nbytes = 0;   // host memory besides, at most: pinned if a GPU is in the plan
+  std::uint64_t staging_nbytes = 0;  // host memory besides, at most: pinned if a GPU is in the plan
 };
 
 // A plan for people: each device with its storages, rules and bytes; host peak; then the largest tensors.

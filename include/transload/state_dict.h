@@ -20,12 +20,26 @@ class NodeTable;
 class StateDict;
 
 enum class ValueKind : std::uint8_t {
-  none, boolean, integer, big_integer, real, complex, text, bytes, bytearray,
-  list, tuple, size, set, frozenset,  // size: torch.Size
-  dict, ordered_dict,
-  dtype, device,
-  global,   // the name of a class or function, never looked up
-  object,   // what such a name was called with: inert, printable
+  none,
+  boolean,
+  integer,
+  big_integer,
+  real,
+  complex,
+  text,
+  bytes,
+  bytearray,
+  list,
+  tuple,
+  size,
+  set,
+  frozenset,  // size: torch.Size
+  dict,
+  ordered_dict,
+  dtype,
+  device,
+  global,  // the name of a class or function, never looked up
+  object,  // what such a name was called with: inert, printable
   tensor,
   storage,  // a bare torch storage
 };
@@ -40,13 +54,15 @@ class Value {
   bool is_dict() const { return is(ValueKind::dict) || is(ValueKind::ordered_dict); }
 
   bool boolean() const;
-  std::int64_t integer() const;    // Error if it has more than 64 bits
-  double real() const;             // of an integer too
-  std::string_view text() const;   // UTF-8 of text; of a device "cuda:0"; of a global "module.name"
-  std::span<const std::byte> bytes() const;  // of bytes and bytearray; of a big_integer two's complement, little-endian
+  std::int64_t integer() const;   // Error if it has more than 64 bits
+  double real() const;            // of an integer too
+  std::string_view text() const;  // UTF-8 of text; of a device "cuda:0"; of a global "module.name"
+  std::span<const std::byte> bytes()
+      const;  // of bytes and bytearray; of a big_integer two's complement, little-endian
   Dtype dtype() const;
   Tensor tensor() const;
-  std::uint32_t storage_number() const;  // of a tensor or storage: its place in StateDict::storages()
+  std::uint32_t storage_number()
+      const;  // of a tensor or storage: its place in StateDict::storages()
 
   // Of list, tuple, size, set, frozenset: the items. Of dict, ordered_dict: the entries. Of object: what
   // was called, and its arguments.
@@ -76,8 +92,8 @@ class Value {
 std::string str(const Value& value, std::size_t max_chars = 10'000);
 
 // What set() and append() take.
-using Item = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Tensor, Dtype, Device,
-                          std::reference_wrapper<const StateDict>>;
+using Item = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Tensor, Dtype,
+                          Device, std::reference_wrapper<const StateDict>>;
 
 // A tensor and where it stands: the keys and positions from the root, joined by '/'.
 struct NamedTensor {

@@ -50,7 +50,8 @@ Storage allocate(Device device, std::uint64_t nbytes);
 class Dims {
  public:
   Dims() = default;
-  Dims(std::initializer_list<std::int64_t> values) : Dims(std::span(values.begin(), values.size())) {}
+  Dims(std::initializer_list<std::int64_t> values)
+      : Dims(std::span(values.begin(), values.size())) {}
   Dims(std::span<const std::int64_t> values);
   Dims(const std::vector<std::int64_t>& values) : Dims(std::span<const std::int64_t>(values)) {}
 
@@ -87,14 +88,15 @@ class Tensor {
   const Dims& stride() const { return stride_; }
   std::int64_t storage_offset() const { return storage_offset_; }
   std::int64_t numel() const;
-  std::uint64_t nbytes() const;      // of its elements, without gaps
-  std::byte* data() const;           // address of the first element, on device(); null on meta
-  bool is_contiguous() const;        // row-major, no gaps, as torch's is_contiguous()
+  std::uint64_t nbytes() const;  // of its elements, without gaps
+  std::byte* data() const;       // address of the first element, on device(); null on meta
+  bool is_contiguous() const;    // row-major, no gaps, as torch's is_contiguous()
 
   bool requires_grad = false;
   bool is_parameter = false;  // a torch.nn.Parameter
-  bool conj = false;          // its value is the conjugate of what is stored, as torch's lazy conj() leaves it
-  bool neg = false;           // its value is the negative of what is stored
+  bool conj =
+      false;  // its value is the conjugate of what is stored, as torch's lazy conj() leaves it
+  bool neg = false;  // its value is the negative of what is stored
 
  private:
   Storage storage_;

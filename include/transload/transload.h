@@ -49,12 +49,12 @@ struct Selection {
 
 struct Engine {
   std::uint64_t staging_nbytes = 64ull << 20;  // host memory for bytes on their way, at most
-  int threads = 0;                             // that read or write; 0: as many as there are cores, at most 8
+  int threads = 0;  // that read or write; 0: as many as there are cores, at most 8
   ProgressFunction progress;
 };
 
 struct LoadOptions {
-  MapLocation map_location;    // where it was saved, unless said
+  MapLocation map_location;  // where it was saved, unless said
   Selection select;
   std::optional<Dtype> dtype;  // that floating point tensors are cast to
   Engine engine;
@@ -68,7 +68,8 @@ Index open(const std::filesystem::path& path, const OpenOptions& options = {});
 // Every decision of load(): pure, allocates nothing, opens nothing. `memory` holds the devices that the
 // plan may use, as memory_for() gives them. Throws PlacementError (rules that conflict, a device that is
 // not among `memory`) and DeviceError (memory that is not enough, with what is needed, free, and would fit).
-Plan plan_load(const Index& index, const LoadOptions& options, const std::vector<MemoryUse>& memory);
+Plan plan_load(const Index& index, const LoadOptions& options,
+               const std::vector<MemoryUse>& memory);
 
 // The memory of those devices that a load of the index with these rules could use; asks no other device.
 std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_location);
@@ -78,10 +79,12 @@ StateDict load(const std::filesystem::path& path, const LoadOptions& options = {
 StateDict load(Index index, const LoadOptions& options = {});  // of what open() gave
 
 struct FillOptions {
-  Selection select;            // of the file's tensors, before they are matched with the live ones
-  std::string at;              // the part of a checkpoint that is meant, as "model_state_dict"; keys joined by '/'
-  bool strict = true;          // missing and unexpected keys are an error
-  bool transactional = false;  // everything is loaded beside the live tensors first: a failure changes nothing
+  Selection select;  // of the file's tensors, before they are matched with the live ones
+  std::string
+      at;  // the part of a checkpoint that is meant, as "model_state_dict"; keys joined by '/'
+  bool strict = true;  // missing and unexpected keys are an error
+  bool transactional =
+      false;  // everything is loaded beside the live tensors first: a failure changes nothing
   Engine engine;
   OpenOptions open;
   // Streams of the caller's (CUstream handles) that use the live tensors, by device: copies start after
@@ -90,7 +93,8 @@ struct FillOptions {
 };
 
 struct FillResult {
-  std::vector<std::string> missing;     // keys of the live model that the file has not; left as they were
+  std::vector<std::string>
+      missing;  // keys of the live model that the file has not; left as they were
   std::vector<std::string> unexpected;  // keys of the file that the live model has not
 };
 
@@ -99,18 +103,21 @@ struct FillResult {
 // that does not fit is reported together, in one MismatchError, before a byte moves. Views of one storage
 // are filled each. A failure while bytes move throws an error that lists which keys are new, which are
 // torn and which untouched.
-FillResult load_into(const StateDict& live, const std::filesystem::path& path, const FillOptions& options = {});
+FillResult load_into(const StateDict& live, const std::filesystem::path& path,
+                     const FillOptions& options = {});
 FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options = {});
 Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions& options);
 
 // The same from tensors in memory, on any devices.
-FillResult load_state_dict(const StateDict& live, const StateDict& source, const FillOptions& options = {});
+FillResult load_state_dict(const StateDict& live, const StateDict& source,
+                           const FillOptions& options = {});
 
 struct SaveOptions {
-  std::string format;           // "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip
-  bool compact = false;         // a tensor that uses a part of its storage is saved without the rest
-  bool allow_objects = false;   // write inert objects of classes that are not plain data
-  MapLocation map_location;     // the tags to write; of the tensors' devices, unless said
+  std::string
+      format;  // "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip
+  bool compact = false;        // a tensor that uses a part of its storage is saved without the rest
+  bool allow_objects = false;  // write inert objects of classes that are not plain data
+  MapLocation map_location;    // the tags to write; of the tensors' devices, unless said
   std::map<std::string, std::string> metadata;  // of safetensors
   Engine engine;
 };
@@ -124,7 +131,8 @@ struct SaveResult {
 // Writes beside the target, syncs, renames over it, syncs the folder: a crash at any moment leaves the old
 // file or the new one, whole. PyTorch opens what it writes. Throws before anything is written if the
 // format cannot hold the state dict.
-SaveResult save(const StateDict& state, const std::filesystem::path& path, const SaveOptions& options = {});
+SaveResult save(const StateDict& state, const std::filesystem::path& path,
+                const SaveOptions& options = {});
 
 // Rewrites a file in another format, or with other tags. Never holds more than staging and metadata.
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,

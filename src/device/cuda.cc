@@ -45,7 +45,8 @@ class CudaBackend final : public Backend {
 
   MemoryUse memory_use(Device device) const override {
     if (const auto used = devices_->find(device)) return used->memory_use();
-    return CudaDevice(require_cuda_driver(device), device).memory_use();  // its context goes with it
+    return CudaDevice(require_cuda_driver(device), device)
+        .memory_use();  // its context goes with it
   }
 
   Storage allocate(Device device, std::uint64_t nbytes) override {
@@ -85,7 +86,8 @@ CudaDevice& used_device(Device device) {
 
 std::unique_ptr<Backend> make_cuda_backend() { return std::make_unique<CudaBackend>(); }
 
-void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads, void** arguments) {
+void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads,
+                    void** arguments) {
   used_device(device).launch(ptx.data(), kernel, threads, arguments);
 }
 

@@ -21,7 +21,8 @@ std::unique_ptr<Backend> make_cuda_backend();
 // threads, one-dimensional, in blocks of 256: the kernel has to check its index. `ptx` is a constant of the program,
 // ends with '\0', and is loaded once for each device. `arguments` are pointers to the arguments' values, as
 // cuLaunchKernel takes them, read before the call returns. Throws DeviceError.
-void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads, void** arguments);
+void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads,
+                    void** arguments);
 
 // Waits for all kernels of launch_on_cuda() on the device. Throws DeviceError if one of them failed.
 void synchronize_cuda(Device device);

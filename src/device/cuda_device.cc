@@ -9,7 +9,8 @@ namespace transload {
 namespace {
 
 constexpr std::uint64_t kBlockThreads = 256;
-constexpr std::uint64_t kMaxBlocks = (1ull << 31) - 1;  // the largest grid_x of every GPU since 2012
+constexpr std::uint64_t kMaxBlocks =
+    (1ull << 31) - 1;  // the largest grid_x of every GPU since 2012
 
 // Runs `work` with the context current, for destructors: they have nobody to tell of an error, and a device that is
 // lost has nothing to give back.
@@ -26,7 +27,8 @@ std::string of_bytes(std::uint64_t nbytes) { return " of " + std::to_string(nbyt
 
 }  // namespace
 
-PrimaryContext::PrimaryContext(const CudaDriver& driver, Device device) : driver_(driver), device_(device) {
+PrimaryContext::PrimaryContext(const CudaDriver& driver, Device device)
+    : driver_(driver), device_(device) {
   check(driver.cuDeviceGet(&number_, device.index), "cuDeviceGet");
   check(driver.cuDevicePrimaryCtxRetain(&handle_, number_), "cuDevicePrimaryCtxRetain");
 }
@@ -60,7 +62,8 @@ void CudaStream::wait_for(CUstream other) {
   CUevent event;
   context_.check(driver.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
   const CUresult recorded = driver.cuEventRecord(event, other);
-  const CUresult waiting = recorded == CUDA_SUCCESS ? driver.cuStreamWaitEvent(handle_, event, 0) : recorded;
+  const CUresult waiting =
+      recorded == CUDA_SUCCESS ? driver.cuStreamWaitEvent(handle_, event, 0) : recorded;
   driver.cuEventDestroy(event);  // the driver keeps what the wait needs of it
   context_.check(recorded, "cuEventRecord");
   context_.check(waiting, "cuStreamWaitEvent");
@@ -82,15 +85,19 @@ CudaPool::~CudaPool() { context_.driver().cuMemPoolDestroy(handle_); }
 
 std::uint64_t CudaPool::get(CUmemPool_attribute attribute) const {
   std::uint64_t value = 0;
-  context_.check(context_.driver().cuMemPoolGetAttribute(handle_, attribute, &value), "cuMemPoolGetAttribute");
+  context_.check(context_.driver().cuMemPoolGetAttribute(handle_, attribute, &value),
+                 "cuMemPoolGetAttribute");
   return value;
 }
 
 void CudaPool::set(CUmemPool_attribute attribute, std::uint64_t value) {
-  context_.check(context_.driver().cuMemPoolSetAttribute(handle_, attribute, &value), "cuMemPoolSetAttribute");
+  context_.check(context_.driver().cuMemPoolSetAttribute(handle_, attribute, &value),
+                 "cuMemPoolSetAttribute");
 }
 
-void CudaPool::trim() { context_.check(context_.driver().cuMemPoolTrimTo(handle_, 0), "cuMemPoolTrimTo"); }
+void CudaPool::trim() {
+  context_.check(context_.driver().cuMemPoolTrimTo(handle_, 0), "cuMemPoolTrimTo");
+}
 
 // The stream is one that waits for the legacy default stream: PyTorch works there unless told otherwise, so memory
 // that a tensor of PyTorch's borrowed from us is not handed out again before its kernels are done.
@@ -114,8 +121,10 @@ std::uint64_t CudaDevice::measure_granularity() {
   const CudaDriver& driver = context_.driver();
   const CurrentContext current(context_);
   CUdeviceptr byte;
-  const CUresult result = driver.cuMemAllocFromPoolAsync(&byte, 1, pool_.handle(), stream_.handle());
-  if (result == CUDA_ERROR_OUT_OF_MEMORY) return kSeenOnAllDrivers;  // a full device can still be asked about
+  const CUresult result =
+      driver.cuMemAllocFromPoolAsync(&byte, 1, pool_.handle(), stream_.handle());
+  if (result == CUDA_ERROR_OUT_OF_MEMORY)
+    return kSeenOnAllDrivers;  // a full device can still be asked about
   context_.check(result, "cuMemAllocFromPoolAsync", of_bytes(1));
   const std::uint64_t used = pool_.get(CU_MEMPOOL_ATTR_USED_MEM_CURRENT);
   context_.check(driver.cuMemFreeAsync(byte, stream_.handle()), "cuMemFreeAsync");
@@ -133,7 +142,9 @@ MemoryUse CudaDevice::memory_use() {
   std::size_t free = 0, total = 0;
   context_.check(driver.cuMemGetInfo(&free, &total), "cuMemGetInfo");
   std::array<char, 256> name{};
-  context_.check(driver.cuDeviceGetName(name.data(), static_cast<int>(name.size()), context_.number()), "cuDeviceGetName");
+  context_.check(
+      driver.cuDeviceGetName(name.data(), static_cast<int>(name.size()), context_.number()),
+      "cuDeviceGetName");
   MemoryUse use;
   use.device = context_.device();
   use.name = name.data();
@@ -157,16 +168,18 @@ CUdeviceptr CudaDevice::allocate(std::uint64_t nbytes) {
   const CudaDriver& driver = context_.driver();
   const CurrentContext current(context_);
   CUdeviceptr address = 0;
-  CUresult result = driver.cuMemAllocFromPoolAsync(&address, nbytes, pool_.handle(), stream_.handle());
+  CUresult result =
+      driver.cuMemAllocFromPoolAsync(&address, nbytes, pool_.handle(), stream_.handle());
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
     empty_cache();  // what is kept may lie in pieces that are too small for this one
     result = driver.cuMemAllocFromPoolAsync(&address, nbytes, pool_.handle(), stream_.handle());
   }
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
     const MemoryUse use = memory_use();
-    throw DeviceError(context_.device().str() + ": no memory for " + std::to_string(nbytes) + " bytes: " +
-                      std::to_string(use.free) + " of " + std::to_string(use.total) + " are free; this process has " +
-                      std::to_string(use.allocated) + " allocated and " + std::to_string(use.reserved) + " reserved");
+    throw DeviceError(context_.device().str() + ": no memory for " + std::to_string(nbytes) +
+                      " bytes: " + std::to_string(use.free) + " of " + std::to_string(use.total) +
+                      " are free; this process has " + std::to_string(use.allocated) +
+                      " allocated and " + std::to_string(use.reserved) + " reserved");
   }
   context_.check(result, "cuMemAllocFromPoolAsync", of_bytes(nbytes));
   const CUresult ready = driver.cuStreamSynchronize(stream_.handle());
@@ -176,14 +189,15 @@ CUdeviceptr CudaDevice::allocate(std::uint64_t nbytes) {
 }
 
 void CudaDevice::free(CUdeviceptr address) noexcept {
-  quietly(context_, [&](const CudaDriver& driver) { driver.cuMemFreeAsync(address, stream_.handle()); });
+  quietly(context_,
+          [&](const CudaDriver& driver) { driver.cuMemFreeAsync(address, stream_.handle()); });
 }
 
 void* CudaDevice::allocate_host(std::uint64_t nbytes) {
   const CurrentContext current(context_);
   void* address = nullptr;
-  context_.check(context_.driver().cuMemHostAlloc(&address, nbytes, CU_MEMHOSTALLOC_PORTABLE), "cuMemHostAlloc",
-                 of_bytes(nbytes) + " of pinned host memory");
+  context_.check(context_.driver().cuMemHostAlloc(&address, nbytes, CU_MEMHOSTALLOC_PORTABLE),
+                 "cuMemHostAlloc", of_bytes(nbytes) + " of pinned host memory");
   return address;
 }
 
@@ -208,17 +222,19 @@ CUfunction CudaDevice::function(const char* ptx, const char* kernel) {
   return found;
 }
 
-void CudaDevice::launch(const char* ptx, const char* kernel, std::uint64_t threads, void** arguments) {
+void CudaDevice::launch(const char* ptx, const char* kernel, std::uint64_t threads,
+                        void** arguments) {
   if (threads == 0) return;
   const std::uint64_t blocks = (threads - 1) / kBlockThreads + 1;
   if (blocks > kMaxBlocks) {
-    throw DeviceError(context_.device().str() + ": kernel \"" + kernel + "\" was asked for " + std::to_string(threads) +
-                      " threads, at most " + std::to_string(kMaxBlocks * kBlockThreads) + " fit one launch");
+    throw DeviceError(context_.device().str() + ": kernel \"" + kernel + "\" was asked for " +
+                      std::to_string(threads) + " threads, at most " +
+                      std::to_string(kMaxBlocks * kBlockThreads) + " fit one launch");
   }
   const CurrentContext current(context_);
-  const CUresult result =
-      context_.driver().cuLaunchKernel(function(ptx, kernel), static_cast<unsigned>(blocks), 1, 1, kBlockThreads, 1, 1,
-                                       0, stream_.handle(), arguments, nullptr);
+  const CUresult result = context_.driver().cuLaunchKernel(
+      function(ptx, kernel), static_cast<unsigned>(blocks), 1, 1, kBlockThreads, 1, 1, 0,
+      stream_.handle(), arguments, nullptr);
   context_.check(result, "cuLaunchKernel", " of \"" + std::string(kernel) + "\"");
 }
 

@@ -138,13 +138,15 @@ void use_cuda_driver(const std::filesystem::path& library) {
   if (!opened) throw DeviceError("no CUDA driver: " + dynamic_linker_error());
   CudaDriver driver{};
   if (const std::string missing = find_all(opened, driver); !missing.empty())
-    throw DeviceError(library.string() + " is no CUDA driver of 11.2 or later: it has no " + missing);
+    throw DeviceError(library.string() + " is no CUDA driver of 11.2 or later: it has no " +
+                      missing);
 
   Choice& chosen = choice();
   const std::lock_guard lock(chosen.mutex);
   if (chosen.driver) {
-    throw Error("the CUDA driver cannot be changed to " + library.string() + ": this process uses " +
-                chosen.library + "; use_cuda_driver() comes before anything that asks for a GPU");
+    throw Error("the CUDA driver cannot be changed to " + library.string() +
+                ": this process uses " + chosen.library +
+                "; use_cuda_driver() comes before anything that asks for a GPU");
   }
   chosen.library = library.string();
   chosen.made = true;
@@ -154,12 +156,14 @@ void use_cuda_driver(const std::filesystem::path& library) {
 std::string error_text(const CudaDriver& driver, CUresult result) {
   const char* name = nullptr;
   const char* text = nullptr;
-  if (driver.cuGetErrorName(result, &name) != CUDA_SUCCESS || !name) return "error " + std::to_string(result);
+  if (driver.cuGetErrorName(result, &name) != CUDA_SUCCESS || !name)
+    return "error " + std::to_string(result);
   if (driver.cuGetErrorString(result, &text) != CUDA_SUCCESS || !text) return name;
   return std::string(name) + " (" + text + ")";
 }
 
-void check(const CudaDriver& driver, CUresult result, Device device, std::string_view call, std::string_view detail) {
+void check(const CudaDriver& driver, CUresult result, Device device, std::string_view call,
+           std::string_view detail) {
   if (result == CUDA_SUCCESS) return;
   throw DeviceError(device.str() + ": " + std::string(call) + std::string(detail) +
                     " failed: " + error_text(driver, result));

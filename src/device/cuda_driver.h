@@ -71,7 +71,8 @@ struct CUmemPoolProps {
   unsigned char reserved[64];  // newer drivers use the first bytes; 0 means their default
 };
 
-constexpr unsigned CU_STREAM_DEFAULT = 0;  // waits for the legacy default stream, and it for this one
+constexpr unsigned CU_STREAM_DEFAULT =
+    0;  // waits for the legacy default stream, and it for this one
 constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
 constexpr unsigned CU_EVENT_BLOCKING_SYNC = 1;
 constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
@@ -102,14 +103,18 @@ struct CudaDriver {
   CUresult (*cuMemPoolSetAttribute)(CUmemoryPool pool, CUmemPool_attribute attribute, void* value);
   CUresult (*cuMemPoolGetAttribute)(CUmemoryPool pool, CUmemPool_attribute attribute, void* value);
   CUresult (*cuMemPoolTrimTo)(CUmemoryPool pool, std::size_t nbytes_to_keep);
-  CUresult (*cuMemAllocFromPoolAsync)(CUdeviceptr* address, std::size_t nbytes, CUmemoryPool pool, CUstream stream);
+  CUresult (*cuMemAllocFromPoolAsync)(CUdeviceptr* address, std::size_t nbytes, CUmemoryPool pool,
+                                      CUstream stream);
   CUresult (*cuMemFreeAsync)(CUdeviceptr address, CUstream stream);
   CUresult (*cuMemHostAlloc)(void** address, std::size_t nbytes, unsigned flags);
   CUresult (*cuMemFreeHost)(void* address);
 
-  CUresult (*cuMemcpyHtoDAsync)(CUdeviceptr target, const void* source, std::size_t nbytes, CUstream stream);
-  CUresult (*cuMemcpyDtoHAsync)(void* target, CUdeviceptr source, std::size_t nbytes, CUstream stream);
-  CUresult (*cuMemcpyDtoDAsync)(CUdeviceptr target, CUdeviceptr source, std::size_t nbytes, CUstream stream);
+  CUresult (*cuMemcpyHtoDAsync)(CUdeviceptr target, const void* source, std::size_t nbytes,
+                                CUstream stream);
+  CUresult (*cuMemcpyDtoHAsync)(void* target, CUdeviceptr source, std::size_t nbytes,
+                                CUstream stream);
+  CUresult (*cuMemcpyDtoDAsync)(CUdeviceptr target, CUdeviceptr source, std::size_t nbytes,
+                                CUstream stream);
   CUresult (*cuMemcpyPeerAsync)(CUdeviceptr target, CUcontext target_context, CUdeviceptr source,
                                 CUcontext source_context, std::size_t nbytes, CUstream stream);
 
@@ -126,9 +131,10 @@ struct CudaDriver {
   CUresult (*cuModuleLoadData)(CUmodule* module, const void* image);
   CUresult (*cuModuleUnload)(CUmodule module);
   CUresult (*cuModuleGetFunction)(CUfunction* function, CUmodule module, const char* name);
-  CUresult (*cuLaunchKernel)(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                             unsigned block_y, unsigned block_z, unsigned shared_nbytes, CUstream stream,
-                             void** arguments, void** extra);
+  CUresult (*cuLaunchKernel)(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                             unsigned block_x, unsigned block_y, unsigned block_z,
+                             unsigned shared_nbytes, CUstream stream, void** arguments,
+                             void** extra);
 };
 
 // The driver of this process, initialised: libcuda.so.1, or what use_cuda_driver() named. Null if there is none or it
@@ -143,6 +149,7 @@ std::string error_text(const CudaDriver& driver, CUresult result);
 
 // Throws DeviceError, "cuda:1: cuMemFreeAsync failed: ...", unless the result is CUDA_SUCCESS.
 // `detail` goes behind the name of the call: " of 512 bytes".
-void check(const CudaDriver& driver, CUresult result, Device device, std::string_view call, std::string_view detail = {});
+void check(const CudaDriver& driver, CUresult result, Device device, std::string_view call,
+           std::string_view detail = {});
 
 }  // namespace transload

@@ -32,50 +32,57 @@ CudaCopies::~CudaCopies() {
 }
 
 void CudaCopies::check_copy(CUresult result, std::string_view call, std::uint64_t nbytes) const {
-  if (result != CUDA_SUCCESS) device_->context().check(result, call, " of " + std::to_string(nbytes) + " bytes");
+  if (result != CUDA_SUCCESS)
+    device_->context().check(result, call, " of " + std::to_string(nbytes) + " bytes");
 }
 
 void CudaCopies::to_device(std::byte* target, std::span<const std::byte> staging) {
   if (staging.empty()) return;
   const CurrentContext current(device_->context());
   const std::lock_guard lock(mutex_);
-  check_copy(driver_.cuMemcpyHtoDAsync(address(target), staging.data(), staging.size(), stream_.handle()),
-             "cuMemcpyHtoDAsync", staging.size());
+  check_copy(
+      driver_.cuMemcpyHtoDAsync(address(target), staging.data(), staging.size(), stream_.handle()),
+      "cuMemcpyHtoDAsync", staging.size());
 }
 
 void CudaCopies::to_host(std::span<std::byte> staging, const std::byte* source) {
   if (staging.empty()) return;
   const CurrentContext current(device_->context());
   const std::lock_guard lock(mutex_);
-  check_copy(driver_.cuMemcpyDtoHAsync(staging.data(), address(source), staging.size(), stream_.handle()),
-             "cuMemcpyDtoHAsync", staging.size());
+  check_copy(
+      driver_.cuMemcpyDtoHAsync(staging.data(), address(source), staging.size(), stream_.handle()),
+      "cuMemcpyDtoHAsync", staging.size());
 }
 
 // Peers need no access to each other's pools for this: the driver takes a detour where there is no direct way.
 // cuMemPoolSetAccess would open one, but has made such copies fail silently (driver 590, CUDA.jl pull request 3112).
-void CudaCopies::on_device(std::byte* target, const std::byte* source, Device source_device, std::uint64_t nbytes) {
+void CudaCopies::on_device(std::byte* target, const std::byte* source, Device source_device,
+                           std::uint64_t nbytes) {
   if (nbytes == 0) return;
   if (source_device == device_->context().device()) {
     const CurrentContext current(device_->context());
     const std::lock_guard lock(mutex_);
-    check_copy(driver_.cuMemcpyDtoDAsync(address(target), address(source), nbytes, stream_.handle()),
-               "cuMemcpyDtoDAsync", nbytes);
+    check_copy(
+        driver_.cuMemcpyDtoDAsync(address(target), address(source), nbytes, stream_.handle()),
+        "cuMemcpyDtoDAsync", nbytes);
     return;
   }
   const std::shared_ptr<CudaDevice> peer = devices_->use(source_device);
   peer->synchronize();  // its stream may still be computing the source
   const CurrentContext current(device_->context());
   const std::lock_guard lock(mutex_);
-  check_copy(driver_.cuMemcpyPeerAsync(address(target), device_->context().handle(), address(source),
-                                       peer->context().handle(), nbytes, stream_.handle()),
-             "cuMemcpyPeerAsync from " + source_device.str(), nbytes);
+  check_copy(
+      driver_.cuMemcpyPeerAsync(address(target), device_->context().handle(), address(source),
+                                peer->context().handle(), nbytes, stream_.handle()),
+      "cuMemcpyPeerAsync from " + source_device.str(), nbytes);
 }
 
 // Waiting threads sleep rather than spin: the cores are needed for reading files.
 CUevent CudaCopies::unused_event() {
   CUevent event;
   if (unused_.empty()) {
-    const CUresult result = driver_.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
+    const CUresult result =
+        driver_.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
     device_->context().check(result, "cuEventCreate");
     return event;
   }
@@ -100,8 +107,10 @@ void CudaCopies::wait(std::uint64_t number) {
   std::unique_lock lock(mutex_);
   assert(number <= last_mark_);
   if (number <= done_) return;
-  const auto mark = std::find_if(marks_.begin(), marks_.end(), [&](const Mark& m) { return m.number == number; });
-  Mark& waited = *mark;  // a deque's elements stay where they are when others come and go at its ends
+  const auto mark =
+      std::find_if(marks_.begin(), marks_.end(), [&](const Mark& m) { return m.number == number; });
+  Mark& waited =
+      *mark;  // a deque's elements stay where they are when others come and go at its ends
   ++waited.waiting;
   lock.unlock();
   const CUresult result = driver_.cuEventSynchronize(waited.event);

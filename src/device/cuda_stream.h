@@ -20,7 +20,8 @@ class CudaCopies final : public CopyStream {
 
   void to_device(std::byte* target, std::span<const std::byte> staging) override;
   void to_host(std::span<std::byte> staging, const std::byte* source) override;
-  void on_device(std::byte* target, const std::byte* source, Device source_device, std::uint64_t nbytes) override;
+  void on_device(std::byte* target, const std::byte* source, Device source_device,
+                 std::uint64_t nbytes) override;
   std::uint64_t mark() override;
   void wait(std::uint64_t mark) override;
 
@@ -41,7 +42,7 @@ class CudaCopies final : public CopyStream {
   const CudaDriver& driver_;
   CudaStream stream_;
 
-  std::mutex mutex_;  // of the stream's order and of all below
+  std::mutex mutex_;        // of the stream's order and of all below
   std::deque<Mark> marks_;  // by number
   std::vector<CUevent> unused_;
   std::uint64_t last_mark_ = 0;

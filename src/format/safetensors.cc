@@ -316,7 +316,8 @@ class SafetensorsLayout {
     const std::uint64_t bits = info(tensor.dtype()).bits, size = itemsize(tensor.dtype());
     const std::uint64_t origin = static_cast<std::uint64_t>(tensor.storage_offset()) * bits / 8;
     const auto add = [&](std::uint64_t byte_offset, std::uint64_t at, std::uint64_t nbytes) {
-      pieces_.push_back({storage, byte_offset, nbytes, 1, 0, {0, end_ + at, nbytes}, Encoding::as_is, {}});
+      pieces_.push_back(
+          {storage, byte_offset, nbytes, 1, 0, {0, end_ + at, nbytes}, Encoding::as_is, {}});
     };
     if (tensor.is_contiguous()) return add(origin, 0, tensor.nbytes());
 
@@ -328,12 +329,14 @@ class SafetensorsLayout {
     }
     const std::uint64_t runs = tensor.nbytes() / run_nbytes;
     if (bits < 8 || runs > kMaxRuns) {
-      refuse(item.name, "of shape " + tensor.shape().str() + " and strides " + tensor.stride().str() +
+      refuse(item.name, "of shape " + tensor.shape().str() + " and strides " +
+                            tensor.stride().str() +
                             " lies scattered in its storage. Make it contiguous first");
     }
     for (std::uint64_t i = 0; i < runs; ++i) {
       std::uint64_t offset = 0, rest = i;
-      for (std::size_t d = dims.size(); d-- > 0; rest /= dims[d].size) offset += rest % dims[d].size * dims[d].stride;
+      for (std::size_t d = dims.size(); d-- > 0; rest /= dims[d].size)
+        offset += rest % dims[d].size * dims[d].stride;
       add(origin + offset * size, i * run_nbytes, run_nbytes);
     }
   }
@@ -346,7 +349,8 @@ class SafetensorsLayout {
   static std::vector<Dimension> merged_dims(const Tensor& tensor) {
     std::vector<Dimension> dims;
     for (std::size_t d = 0; d < tensor.shape().size(); ++d) {
-      const auto size = static_cast<std::uint64_t>(tensor.shape()[d]), stride = static_cast<std::uint64_t>(tensor.stride()[d]);
+      const auto size = static_cast<std::uint64_t>(tensor.shape()[d]),
+                 stride = static_cast<std::uint64_t>(tensor.stride()[d]);
       if (size == 1) continue;
       if (!dims.empty() && dims.back().stride == size * stride)
         dims.back() = {dims.back().size * size, stride};

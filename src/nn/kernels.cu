@@ -56,40 +56,44 @@ TRANSLOAD_KERNEL transload_add(float* y, const float* x, int64 numel) {
 }
 
 // x (N, in), weight (out, in), bias (out) -> y (N, out)
-TRANSLOAD_KERNEL transload_linear_forward(const float* x, const float* weight, const float* bias, float* y, int64 rows,
-                                          int64 in, int64 out) {
+TRANSLOAD_KERNEL transload_linear_forward(const float* x, const float* weight, const float* bias,
+                                          float* y, int64 rows, int64 in, int64 out) {
   const int64 i = thread_index();
   if (i >= rows * out) return;
   const int64 row = i / out, column = i % out;
   double sum = bias[column];
-  for (int64 k = 0; k < in; ++k) sum += static_cast<double>(x[row * in + k]) * weight[column * in + k];
+  for (int64 k = 0; k < in; ++k)
+    sum += static_cast<double>(x[row * in + k]) * weight[column * in + k];
   y[i] = static_cast<float>(sum);
 }
 
 // dy (N, out), weight (out, in) -> dx (N, in)
-TRANSLOAD_KERNEL transload_linear_backward_input(const float* dy, const float* weight, float* dx, int64 rows, int64 in,
-                                                 int64 out) {
+TRANSLOAD_KERNEL transload_linear_backward_input(const float* dy, const float* weight, float* dx,
+                                                 int64 rows, int64 in, int64 out) {
   const int64 i = thread_index();
   if (i >= rows * in) return;
   const int64 row = i / in, column = i % in;
   double sum = 0;
-  for (int64 k = 0; k < out; ++k) sum += static_cast<double>(dy[row * out + k]) * weight[k * in + column];
+  for (int64 k = 0; k < out; ++k)
+    sum += static_cast<double>(dy[row * out + k]) * weight[k * in + column];
   dx[i] = static_cast<float>(sum);
 }
 
 // dy (N, out), x (N, in) -> dweight (out, in)
-TRANSLOAD_KERNEL transload_linear_backward_weight(const float* dy, const float* x, float* dweight, int64 rows, int64 in,
-                                                  int64 out) {
+TRANSLOAD_KERNEL transload_linear_backward_weight(const float* dy, const float* x, float* dweight,
+                                                  int64 rows, int64 in, int64 out) {
   const int64 i = thread_index();
   if (i >= out * in) return;
   const int64 row = i / in, column = i % in;
   double sum = 0;
-  for (int64 n = 0; n < rows; ++n) sum += static_cast<double>(dy[n * out + row]) * x[n * in + column];
+  for (int64 n = 0; n < rows; ++n)
+    sum += static_cast<double>(dy[n * out + row]) * x[n * in + column];
   dweight[i] = static_cast<float>(sum);
 }
 
 // dy (N, out) -> dbias (out)
-TRANSLOAD_KERNEL transload_linear_backward_bias(const float* dy, float* dbias, int64 rows, int64 out) {
+TRANSLOAD_KERNEL transload_linear_backward_bias(const float* dy, float* dbias, int64 rows,
+                                                int64 out) {
   const int64 i = thread_index();
   if (i >= out) return;
   double sum = 0;
@@ -110,7 +114,8 @@ TRANSLOAD_KERNEL transload_relu_backward(const float* dy, const float* y, float*
 }
 
 // mean of (x - target)^2 over numel -> loss (). One thread: the sum always has the same order.
-TRANSLOAD_KERNEL transload_mse_forward(const float* x, const float* target, float* loss, int64 numel) {
+TRANSLOAD_KERNEL transload_mse_forward(const float* x, const float* target, float* loss,
+                                       int64 numel) {
   if (thread_index() != 0) return;
   double sum = 0;
   for (int64 i = 0; i < numel; ++i) {
@@ -121,8 +126,8 @@ TRANSLOAD_KERNEL transload_mse_forward(const float* x, const float* target, floa
 }
 
 // dloss (), x (numel), target (numel) -> dx (numel)
-TRANSLOAD_KERNEL transload_mse_backward(const float* dloss, const float* x, const float* target, float* dx,
-                                        int64 numel) {
+TRANSLOAD_KERNEL transload_mse_backward(const float* dloss, const float* x, const float* target,
+                                        float* dx, int64 numel) {
   const int64 i = thread_index();
   if (i >= numel) return;
   const float twice_mean = static_cast<float>(2.0 / static_cast<double>(numel));
@@ -130,13 +135,16 @@ TRANSLOAD_KERNEL transload_mse_backward(const float* dloss, const float* x, cons
 }
 
 // parameter (numel) -= lr * gradient (numel)
-TRANSLOAD_KERNEL transload_sgd_step(float* parameter, const float* gradient, float lr, int64 numel) {
+TRANSLOAD_KERNEL transload_sgd_step(float* parameter, const float* gradient, float lr,
+                                    int64 numel) {
   const int64 i = thread_index();
-  if (i < numel) parameter[i] = static_cast<float>(parameter[i] - static_cast<double>(lr) * gradient[i]);
+  if (i < numel)
+    parameter[i] = static_cast<float>(parameter[i] - static_cast<double>(lr) * gradient[i]);
 }
 
 // buffer (numel) = momentum * buffer + gradient (numel)
-TRANSLOAD_KERNEL transload_momentum_step(float* buffer, const float* gradient, float momentum, int64 numel) {
+TRANSLOAD_KERNEL transload_momentum_step(float* buffer, const float* gradient, float momentum,
+                                         int64 numel) {
   const int64 i = thread_index();
   if (i < numel) buffer[i] = momentum * buffer[i] + gradient[i];
 }
@@ -145,9 +153,10 @@ TRANSLOAD_KERNEL transload_momentum_step(float* buffer, const float* gradient, f
 //   exp_avg = beta1 * exp_avg + (1 - beta1) * gradient, by lerp_; exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * gradient^2
 //   parameter -= step_size * exp_avg / (sqrt(exp_avg_sq) / root_correction2 + eps)
 // step_size is lr / (1 - beta1^step), root_correction2 is sqrt(1 - beta2^step). All tensors (numel).
-TRANSLOAD_KERNEL transload_adam_step(float* parameter, const float* gradient, float* exp_avg, float* exp_avg_sq,
-                                     float one_less_beta1, float beta2, float one_less_beta2, float step_size,
-                                     float root_correction2, float eps, int64 numel) {
+TRANSLOAD_KERNEL transload_adam_step(float* parameter, const float* gradient, float* exp_avg,
+                                     float* exp_avg_sq, float one_less_beta1, float beta2,
+                                     float one_less_beta2, float step_size, float root_correction2,
+                                     float eps, int64 numel) {
   const int64 i = thread_index();
   if (i >= numel) return;
   const float g = gradient[i];
@@ -180,7 +189,9 @@ struct AsEntry<kernel> {
     kernel(*static_cast<Arguments*>(arguments[i])...);
   }
 
-  static constexpr KernelEntry named(const char* name) { return {name, run, kNbytes, sizeof...(Arguments)}; }
+  static constexpr KernelEntry named(const char* name) {
+    return {name, run, kNbytes, sizeof...(Arguments)};
+  }
 };
 
 #define TRANSLOAD_ENTRY(kernel) AsEntry<kernel>::named(#kernel)

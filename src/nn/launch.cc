@@ -18,7 +18,8 @@ namespace {
 
 const KernelEntry& find(std::string_view kernel) {
   const auto table = kernel_table();
-  const auto found = std::find_if(table.begin(), table.end(), [&](const KernelEntry& e) { return e.name == kernel; });
+  const auto found = std::find_if(table.begin(), table.end(),
+                                  [&](const KernelEntry& e) { return e.name == kernel; });
   assert(found != table.end());
   return *found;
 }

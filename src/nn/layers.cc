@@ -22,56 +22,64 @@ float linear_bound(std::int64_t in) {
   return 1 / std::sqrt(static_cast<float>(in));
 }
 
-Tensor linear_by_input(const Tensor& dy, const Tensor& weight, const Dims& x_shape, const LinearSizes& s) {
+Tensor linear_by_input(const Tensor& dy, const Tensor& weight, const Dims& x_shape,
+                       const LinearSizes& s) {
   const Tensor dx = empty(x_shape, Dtype::float32, dy.device());
-  launch(dy.device(), "transload_linear_backward_input", dx.numel(), read(dy), read(weight), floats(dx), s.rows, s.in,
-         s.out);
+  launch(dy.device(), "transload_linear_backward_input", dx.numel(), read(dy), read(weight),
+         floats(dx), s.rows, s.in, s.out);
   return dx;
 }
 
 Tensor linear_by_weight(const Tensor& dy, const Tensor& x, const LinearSizes& s) {
   const Tensor dweight = empty({s.out, s.in}, Dtype::float32, dy.device());
-  launch(dy.device(), "transload_linear_backward_weight", dweight.numel(), read(dy), read(x), floats(dweight), s.rows,
-         s.in, s.out);
+  launch(dy.device(), "transload_linear_backward_weight", dweight.numel(), read(dy), read(x),
+         floats(dweight), s.rows, s.in, s.out);
   return dweight;
 }
 
 Tensor linear_by_bias(const Tensor& dy, const LinearSizes& s) {
   const Tensor dbias = empty({s.out}, Dtype::float32, dy.device());
-  launch(dy.device(), "transload_linear_backward_bias", s.out, read(dy), floats(dbias), s.rows, s.out);
+  launch(dy.device(), "transload_linear_backward_bias", s.out, read(dy), floats(dbias), s.rows,
+         s.out);
   return dbias;
 }
 
 Tensor mse_by_input(const Tensor& dloss, const Tensor& x, const Tensor& target) {
   const Tensor dx = empty(x.shape(), Dtype::float32, x.device());
-  launch(x.device(), "transload_mse_backward", x.numel(), read(dloss), read(x), read(target), floats(dx), x.numel());
+  launch(x.device(), "transload_mse_backward", x.numel(), read(dloss), read(x), read(target),
+         floats(dx), x.numel());
   return dx;
 }
 
 }  // namespace
 
 Linear::Linear(std::int64_t in, std::int64_t out, Generator& generator)
-    : weight_(register_parameter("weight", generator.rand({out, in}, -linear_bound(in), linear_bound(in)))),
-      bias_(register_parameter("bias", generator.rand({out}, -linear_bound(in), linear_bound(in)))) {}
+    : weight_(register_parameter("weight",
+                                 generator.rand({out, in}, -linear_bound(in), linear_bound(in)))),
+      bias_(
+          register_parameter("bias", generator.rand({out}, -linear_bound(in), linear_bound(in)))) {}
 
 Variable Linear::forward(const Variable& input) {
   const Operation operation{"Linear", path()};
   const Tensor x = input.value(), weight = weight_.value(), bias = bias_.value();
-  require_together(operation, {{"input", x, input.name()}, {"weight", weight, weight_.name()}, {"bias", bias, bias_.name()}});
+  require_together(operation, {{"input", x, input.name()},
+                               {"weight", weight, weight_.name()},
+                               {"bias", bias, bias_.name()}});
   const std::int64_t out = weight.shape()[0], in = weight.shape()[1];
   if (x.shape().empty() || x.shape()[x.shape().size() - 1] != in) {
-    throw Error(operation.str() + ": input is " + describe(x) + ", its last size has to be " + std::to_string(in) +
-                ", as \"" + weight_.name() + "\" is " + weight.shape().str());
+    throw Error(operation.str() + ": input is " + describe(x) + ", its last size has to be " +
+                std::to_string(in) + ", as \"" + weight_.name() + "\" is " + weight.shape().str());
   }
   const LinearSizes sizes{x.numel() / in, in, out};
   Dims y_shape = x.shape();
   y_shape[y_shape.size() - 1] = out;
   const Tensor y = empty(y_shape, Dtype::float32, x.device());
-  launch(x.device(), "transload_linear_forward", y.numel(), read(x), read(weight), read(bias), floats(y), sizes.rows,
-         in, out);
-  return record(y, {{input, [=](const Tensor& dy) { return linear_by_input(dy, weight, x.shape(), sizes); }},
-                    {weight_, [=](const Tensor& dy) { return linear_by_weight(dy, x, sizes); }},
-                    {bias_, [=](const Tensor& dy) { return linear_by_bias(dy, sizes); }}});
+  launch(x.device(), "transload_linear_forward", y.numel(), read(x), read(weight), read(bias),
+         floats(y), sizes.rows, in, out);
+  return record(
+      y, {{input, [=](const Tensor& dy) { return linear_by_input(dy, weight, x.shape(), sizes); }},
+          {weight_, [=](const Tensor& dy) { return linear_by_weight(dy, x, sizes); }},
+          {bias_, [=](const Tensor& dy) { return linear_by_bias(dy, sizes); }}});
 }
 
 Variable ReLU::forward(const Variable& input) {
@@ -81,7 +89,8 @@ Variable ReLU::forward(const Variable& input) {
   launch(x.device(), "transload_relu_forward", x.numel(), read(x), floats(y), x.numel());
   return record(y, {{input, [=](const Tensor& dy) {
                        const Tensor dx = empty(y.shape(), Dtype::float32, y.device());
-                       launch(y.device(), "transload_relu_backward", y.numel(), read(dy), read(y), floats(dx), y.numel());
+                       launch(y.device(), "transload_relu_backward", y.numel(), read(dy), read(y),
+                              floats(dx), y.numel());
                        return dx;
                      }}});
 }
@@ -100,9 +109,11 @@ Variable Sequential::forward(const Variable& x) {
 
 Variable MSELoss::operator()(const Variable& prediction, const Variable& target) const {
   const Tensor x = prediction.value(), y = target.value();
-  require_together({"MSELoss"}, {{"prediction", x, prediction.name()}, {"target", y, target.name()}});
+  require_together({"MSELoss"},
+                   {{"prediction", x, prediction.name()}, {"target", y, target.name()}});
   if (x.shape() != y.shape()) {
-    throw Error("MSELoss: the prediction is " + describe(x) + ", the target " + describe(y) + "; the shapes have to be equal");
+    throw Error("MSELoss: the prediction is " + describe(x) + ", the target " + describe(y) +
+                "; the shapes have to be equal");
   }
   const Tensor loss = empty({}, Dtype::float32, x.device());
   launch(x.device(), "transload_mse_forward", 1, read(x), read(y), floats(loss), x.numel());

@@ -52,7 +52,8 @@ void Module::register_module(std::string_view name, Module& module) {
 
 void Module::require_new(std::string_view name) const {
   if (name.empty() || name.find('.') != std::string_view::npos) {
-    throw Error("\"" + std::string(name) + "\" is no name for a part of a module: it is empty or holds a dot");
+    throw Error("\"" + std::string(name) +
+                "\" is no name for a part of a module: it is empty or holds a dot");
   }
   const auto has_name = [&](const auto& part) { return part.first == name; };
   if (std::any_of(parameters_.begin(), parameters_.end(), has_name) ||
@@ -103,9 +104,11 @@ void Module::collect_state(const std::string& prefix, StateDict& state, StateDic
   version.set("version", std::int64_t{1});
   metadata.set(prefix, std::cref(version));
   for (const auto* variables : {&parameters_, &buffers_}) {
-    for (const auto& [name, variable] : *variables) state.set(joined(prefix, name), detached(variable.value()));
+    for (const auto& [name, variable] : *variables)
+      state.set(joined(prefix, name), detached(variable.value()));
   }
-  for (const auto& [name, module] : modules_) module->collect_state(joined(prefix, name), state, metadata);
+  for (const auto& [name, module] : modules_)
+    module->collect_state(joined(prefix, name), state, metadata);
 }
 
 StateDict Module::state_dict() const {

@@ -10,11 +10,11 @@
 namespace transload::nn {
 
 struct Operand {
-  std::string_view role;       // "input"
+  std::string_view role;  // "input"
   const Tensor& tensor;
   std::string_view name = {};  // of a parameter: "net1.weight"
 
-  std::string str() const;     // "\"net1.weight\" (float32 [10, 10])"
+  std::string str() const;  // "\"net1.weight\" (float32 [10, 10])"
 };
 
 // The operation, as errors name it: its kind, and of a module its path.
@@ -22,7 +22,7 @@ struct Operation {
   std::string_view kind;
   std::string_view path = {};
 
-  std::string str() const;     // "Linear \"net1\""
+  std::string str() const;  // "Linear \"net1\""
 };
 
 // "float32 [10, 10]"

@@ -21,8 +21,8 @@ void require_off(std::string_view optimizer, const Value& group, std::string_vie
   if (!found || found->is(ValueKind::none)) return;
   const bool is_on = found->is(ValueKind::boolean) ? found->boolean() : found->real() != 0;
   if (!is_on) return;
-  throw UnsupportedError(std::string(optimizer) + ": the saved state has " + std::string(option) + " = " + str(*found, 60) +
-                         ", which this optimizer has not");
+  throw UnsupportedError(std::string(optimizer) + ": the saved state has " + std::string(option) +
+                         " = " + str(*found, 60) + ", which this optimizer has not");
 }
 
 double real_or(const Value& group, std::string_view option, double otherwise) {
@@ -41,7 +41,8 @@ Tensor& Optimizer::state(std::size_t i, std::string_view name) {
   if (state.empty()) {
     const Tensor& value = parameters_[i].value();
     for (const std::string_view each : state_names()) {
-      state.emplace_back(each, each == "step" ? zeros({}, Dtype::float32) : full(value.shape(), 0, value.device()));
+      state.emplace_back(each, each == "step" ? zeros({}, Dtype::float32)
+                                              : full(value.shape(), 0, value.device()));
     }
   }
   for (auto& [each, tensor] : state) {
@@ -52,14 +53,18 @@ Tensor& Optimizer::state(std::size_t i, std::string_view name) {
 
 void Optimizer::require_together(std::size_t i) const {
   const Tensor& value = parameters_[i].value();
-  nn::require_together({kind()}, {{"a parameter", value, parameters_[i].name()}, {"its gradient", *parameters_[i].grad()}});
+  nn::require_together({kind()}, {{"a parameter", value, parameters_[i].name()},
+                                  {"its gradient", *parameters_[i].grad()}});
   for (const auto& [name, tensor] : states_[i]) {
-    if (name != "step") nn::require_together({kind()}, {{"a parameter", value, parameters_[i].name()}, {"its " + name, tensor}});
+    if (name != "step")
+      nn::require_together(
+          {kind()}, {{"a parameter", value, parameters_[i].name()}, {"its " + name, tensor}});
   }
 }
 
 StateDict Optimizer::state_dict() const {
-  StateDict states = StateDict::dict(), numbers = StateDict::list(), groups = StateDict::list(), all = StateDict::dict();
+  StateDict states = StateDict::dict(), numbers = StateDict::list(), groups = StateDict::list(),
+            all = StateDict::dict();
   for (std::size_t i = 0; i < size(); ++i) {
     const auto id = static_cast<std::int64_t>(i);
     numbers.append(id);
@@ -84,7 +89,8 @@ Optimizer::State Optimizer::read_state(std::size_t i, const Value& saved) const 
     const auto found = saved.find(name);
     if (!found || found->is(ValueKind::none)) continue;
     const bool is_step = name == "step";
-    const Tensor made = empty(is_step ? Dims{} : value.shape(), Dtype::float32, is_step ? kCpu : value.device());
+    const Tensor made =
+        empty(is_step ? Dims{} : value.shape(), Dtype::float32, is_step ? kCpu : value.device());
     try {
       if (found->is(ValueKind::tensor)) {
         copy(made, found->tensor());
@@ -92,13 +98,15 @@ Optimizer::State Optimizer::read_state(std::size_t i, const Value& saved) const 
         *floats(made) = static_cast<float>(found->real());  // `step` was an int before PyTorch 1.12
       }
     } catch (Error& error) {
-      error.add("for \"" + std::string(name) + "\" of \"" + parameters_[i].name() + "\", parameter " + std::to_string(i));
+      error.add("for \"" + std::string(name) + "\" of \"" + parameters_[i].name() +
+                "\", parameter " + std::to_string(i));
       throw;
     }
     state.emplace_back(name, made);
   }
   if (!state.empty() && state.size() != state_names().size()) {
-    throw MismatchError(std::string(kind()) + ": the saved state of parameter " + std::to_string(i) + " is " + str(saved, 200) +
+    throw MismatchError(std::string(kind()) + ": the saved state of parameter " +
+                        std::to_string(i) + " is " + str(saved, 200) +
                         ", which is that of another optimizer");
   }
   return state;
@@ -107,13 +115,15 @@ Optimizer::State Optimizer::read_state(std::size_t i, const Value& saved) const 
 void Optimizer::load_state_dict(const Value& source) {
   const Value groups = source.at("param_groups"), saved = source.at("state");
   if (groups.size() != 1) {
-    throw MismatchError(std::string(kind()) + ": the saved state has " + std::to_string(groups.size()) +
+    throw MismatchError(std::string(kind()) + ": the saved state has " +
+                        std::to_string(groups.size()) +
                         " groups of parameters, this optimizer has 1");
   }
   const Value ids = groups.item(0).at("params");
   if (ids.size() != size()) {
-    throw MismatchError(std::string(kind()) + ": the saved state is of " + std::to_string(ids.size()) +
-                        " parameters, this optimizer has " + std::to_string(size()));
+    throw MismatchError(std::string(kind()) + ": the saved state is of " +
+                        std::to_string(ids.size()) + " parameters, this optimizer has " +
+                        std::to_string(size()));
   }
   std::vector<State> states(size());
   for (std::size_t i = 0; i < size(); ++i) {
@@ -132,10 +142,12 @@ void SGD::step() {
     const float* change = read(grad);
     if (options_.momentum != 0) {
       const Tensor& buffer = state(i, "momentum_buffer");
-      launch(value.device(), "transload_momentum_step", value.numel(), floats(buffer), change, momentum, value.numel());
+      launch(value.device(), "transload_momentum_step", value.numel(), floats(buffer), change,
+             momentum, value.numel());
       change = read(buffer);
     }
-    launch(value.device(), "transload_sgd_step", value.numel(), floats(value), change, lr, value.numel());
+    launch(value.device(), "transload_sgd_step", value.numel(), floats(value), change, lr,
+           value.numel());
   }
 }
 
@@ -155,7 +167,8 @@ StateDict SGD::options() const {
 }
 
 void SGD::set_options(const Value& group) {
-  for (const char* option : {"dampening", "weight_decay", "nesterov", "maximize"}) require_off(kind(), group, option);
+  for (const char* option : {"dampening", "weight_decay", "nesterov", "maximize"})
+    require_off(kind(), group, option);
   options_ = {.lr = group.at("lr").real(), .momentum = real_or(group, "momentum", 0)};
 }
 
@@ -166,9 +179,11 @@ void Adam::step() {
     require_together(i);
     const Tensor &value = parameter(i).value(), &grad = *parameter(i).grad();
     const double step = *floats(state(i, "step")) += 1;
-    const double correction1 = 1 - std::pow(o.beta1, step), correction2 = 1 - std::pow(o.beta2, step);
-    launch(value.device(), "transload_adam_step", value.numel(), floats(value), read(grad), floats(state(i, "exp_avg")),
-           floats(state(i, "exp_avg_sq")), static_cast<float>(1 - o.beta1), static_cast<float>(o.beta2),
+    const double correction1 = 1 - std::pow(o.beta1, step),
+                 correction2 = 1 - std::pow(o.beta2, step);
+    launch(value.device(), "transload_adam_step", value.numel(), floats(value), read(grad),
+           floats(state(i, "exp_avg")), floats(state(i, "exp_avg_sq")),
+           static_cast<float>(1 - o.beta1), static_cast<float>(o.beta2),
            static_cast<float>(1 - o.beta2), static_cast<float>(o.lr / correction1),
            static_cast<float>(std::sqrt(correction2)), static_cast<float>(o.eps), value.numel());
   }
@@ -193,9 +208,12 @@ StateDict Adam::options() const {
 }
 
 void Adam::set_options(const Value& group) {
-  for (const char* option : {"weight_decay", "amsgrad", "maximize"}) require_off(kind(), group, option);
+  for (const char* option : {"weight_decay", "amsgrad", "maximize"})
+    require_off(kind(), group, option);
   const Value betas = group.at("betas");
-  options_ = {.lr = group.at("lr").real(), .beta1 = betas.item(0).real(), .beta2 = betas.item(1).real(),
+  options_ = {.lr = group.at("lr").real(),
+              .beta1 = betas.item(0).real(),
+              .beta2 = betas.item(1).real(),
               .eps = group.at("eps").real()};
 }
 

@@ -19,8 +19,8 @@ void add_to(std::optional<Tensor>& sum, const Tensor& term) {
     sum = term;
     return;
   }
-  launch(sum->device(), "transload_add", sum->numel(), floats(*sum), static_cast<const float*>(floats(term)),
-         sum->numel());
+  launch(sum->device(), "transload_add", sum->numel(), floats(*sum),
+         static_cast<const float*>(floats(term)), sum->numel());
 }
 
 void add_to_leaf(Node& leaf, const Tensor& gradient) {
@@ -38,13 +38,16 @@ std::vector<Node*> backwards_from(Node* last) {
       if (seen.insert(node).second) nodes.push_back(node);
     }
   }
-  std::stable_sort(nodes.begin(), nodes.end(), [](const Node* a, const Node* b) { return a->depth > b->depth; });
+  std::stable_sort(nodes.begin(), nodes.end(),
+                   [](const Node* a, const Node* b) { return a->depth > b->depth; });
   return nodes;
 }
 
 }  // namespace
 
-Variable::Variable(Tensor value) : node_(std::make_shared<Node>()) { node_->value = std::move(value); }
+Variable::Variable(Tensor value) : node_(std::make_shared<Node>()) {
+  node_->value = std::move(value);
+}
 
 const Tensor& Variable::value() const { return node_->value; }
 bool Variable::requires_grad() const { return node_->value.requires_grad; }
@@ -62,14 +65,17 @@ float Variable::item() const {
 }
 
 void Variable::backward() const {
-  if (value().numel() != 1) throw Error("backward(): a " + describe(value()) + " is not one number");
-  if (!requires_grad()) throw Error("backward(): nothing that this was computed from requires a gradient");
+  if (value().numel() != 1)
+    throw Error("backward(): a " + describe(value()) + " is not one number");
+  if (!requires_grad())
+    throw Error("backward(): nothing that this was computed from requires a gradient");
   std::unordered_map<Node*, std::optional<Tensor>> gradients;
   gradients[node_.get()] = full(value().shape(), 1, value().device());
   for (Node* const node : backwards_from(node_.get())) {
     const Tensor gradient = *std::exchange(gradients[node], std::nullopt);
     if (node->inputs.empty()) add_to_leaf(*node, gradient);
-    for (const Input& input : node->inputs) add_to(gradients[input.variable.node().get()], input.gradient(gradient));
+    for (const Input& input : node->inputs)
+      add_to(gradients[input.variable.node().get()], input.gradient(gradient));
   }
 }
 

@@ -26,11 +26,13 @@ constexpr ErrorText kErrors[] = {
     {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
     {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
-    {CUDA_ERROR_ECC_UNCORRECTABLE, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"},
+    {CUDA_ERROR_ECC_UNCORRECTABLE, "CUDA_ERROR_ECC_UNCORRECTABLE",
+     "uncorrectable ECC error encountered"},
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
-    {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS",
+     "an illegal memory access was encountered"},
     {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
 };
 
@@ -101,7 +103,8 @@ CUresult cuDeviceGetName(char* name, int capacity, CUdevice) {
 }
 
 CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice) {
-  *value = attribute == CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING || attribute == CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
+  *value = attribute == CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING ||
+           attribute == CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED;
   return CUDA_SUCCESS;
 }
 
@@ -217,7 +220,8 @@ CUresult cuEventCreate(CUevent* event, unsigned) {
 
 CUresult cuEventDestroy_v2(CUevent event) {
   Machine& all = machine();
-  Place place;  // may be the last that holds a stream, which is waited for when the machine is unlocked again
+  Place
+      place;  // may be the last that holds a stream, which is waited for when the machine is unlocked again
   const std::lock_guard lock(all.mutex);
   const auto found = all.events.find(event);
   if (found == all.events.end()) return CUDA_ERROR_INVALID_HANDLE;
@@ -294,18 +298,21 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule handle, const char* 
   return CUDA_SUCCESS;
 }
 
-CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                        unsigned block_y, unsigned block_z, unsigned, CUstream handle, void** values, void**) {
+CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                        unsigned block_x, unsigned block_y, unsigned block_z, unsigned,
+                        CUstream handle, void** values, void**) {
   Call call;
   if (call.error) return call.error;
   if (grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1) return CUDA_ERROR_NOT_SUPPORTED;
-  if (grid_x == 0 || grid_x > 0x7fffffff || block_x == 0 || block_x > 1024) return CUDA_ERROR_INVALID_VALUE;
+  if (grid_x == 0 || grid_x > 0x7fffffff || block_x == 0 || block_x > 1024)
+    return CUDA_ERROR_INVALID_VALUE;
   const auto& kernel = *reinterpret_cast<const Kernel*>(function);
   const std::shared_ptr<Stream> stream = call.machine.find_stream(handle, *call.device);
   if (!stream || kernel.device != stream->device()) return CUDA_ERROR_INVALID_HANDLE;
   const auto arguments = std::make_shared<Arguments>(*kernel.entry, values);
   const std::int64_t threads = std::int64_t{grid_x} * block_x;
-  call.machine.enqueue(stream, [&all = call.machine, device = call.device, entry = kernel.entry, arguments, threads] {
+  call.machine.enqueue(stream, [&all = call.machine, device = call.device, entry = kernel.entry,
+                                arguments, threads] {
     std::unique_lock lock(all.mutex);
     if (device->error()) return;
     void** const resolved = arguments->resolve(all, *device);

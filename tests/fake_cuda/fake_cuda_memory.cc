@@ -34,7 +34,8 @@ struct Copy {
   End target, source;
   std::uint64_t nbytes;
   bool pinned = true;  // the host's end, if there is one
-  std::vector<std::byte> staged = {};  // what the source held when the copy was asked for; empty: read it when run
+  std::vector<std::byte> staged =
+      {};  // what the source held when the copy was asked for; empty: read it when run
   bool fails = false;
 };
 
@@ -44,7 +45,10 @@ End on_host(const void* address) {
 
 // Where the bytes are now, or null if they cannot be copied.
 std::byte* locate(Machine& all, const End& end, const Copy& copy) {
-  if (end.device) return end.device->memory.is_live(end.address, copy.nbytes) ? end.device->memory.bytes(end.address) : nullptr;
+  if (end.device)
+    return end.device->memory.is_live(end.address, copy.nbytes)
+               ? end.device->memory.bytes(end.address)
+               : nullptr;
   return !copy.pinned || all.is_pinned(end.host, copy.nbytes) ? end.host : nullptr;
 }
 
@@ -69,7 +73,8 @@ void run(Machine& all, Gpu& device, const Copy& copy) {
   std::unique_lock lock(all.mutex);
   if (device.error()) return;
   std::byte* const to = locate(all, copy.target, copy);
-  const std::byte* const from = copy.staged.empty() ? locate(all, copy.source, copy) : copy.staged.data();
+  const std::byte* const from =
+      copy.staged.empty() ? locate(all, copy.source, copy) : copy.staged.data();
   if (copy.fails || !to || !from) {
     device.broken = copy.fails ? CUDA_ERROR_ECC_UNCORRECTABLE : CUDA_ERROR_ILLEGAL_ADDRESS;
     return;
@@ -90,7 +95,8 @@ CUresult start(Call& call, Copy copy, CUstream handle) {
   if (copy.nbytes == 0) return CUDA_SUCCESS;
   for (const End* end : {&copy.target, &copy.source}) {
     if (end->host) copy.pinned = call.machine.is_pinned(end->host, copy.nbytes);
-    if (!end->host && (!end->device || !end->device->memory.find(end->address, copy.nbytes))) return CUDA_ERROR_INVALID_VALUE;
+    if (!end->host && (!end->device || !end->device->memory.find(end->address, copy.nbytes)))
+      return CUDA_ERROR_INVALID_VALUE;
   }
   ++device.counters.copies;
   if (is_due(device.copy_fails_in)) {
@@ -98,7 +104,8 @@ CUresult start(Call& call, Copy copy, CUstream handle) {
     copy.fails = true;
   }
   const bool waits = copy.target.host && !copy.pinned;
-  if (copy.source.host && !copy.pinned) copy.staged.assign(copy.source.host, copy.source.host + copy.nbytes);
+  if (copy.source.host && !copy.pinned)
+    copy.staged.assign(copy.source.host, copy.source.host + copy.nbytes);
   const Place place = call.machine.enqueue(
       stream, [&all = call.machine, &device, copy = std::move(copy)] { run(all, device, copy); });
   return waits ? wait_for(call, stream->device(), place) : CUDA_SUCCESS;
@@ -124,8 +131,8 @@ CUresult cuMemPoolCreate(CUmemoryPool* handle, const CUmemPoolProps* properties)
   Machine& all = machine();
   const std::lock_guard lock(all.mutex);
   const auto number = static_cast<std::size_t>(properties->location.id);
-  if (properties->allocType != CU_MEM_ALLOCATION_TYPE_PINNED || properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
-      number >= all.devices.size())
+  if (properties->allocType != CU_MEM_ALLOCATION_TYPE_PINNED ||
+      properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE || number >= all.devices.size())
     return CUDA_ERROR_INVALID_VALUE;
   if (all.devices[number]->error()) return all.devices[number]->error();
   auto pool = std::make_shared<Pool>();
@@ -178,12 +185,23 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool handle, CUmemPool_attribute attribut
   const Pool& pool = *found->second;
   auto& number = *static_cast<std::uint64_t*>(value);
   switch (attribute) {
-    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: number = pool.release_threshold; break;
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: number = pool.reserved; break;
-    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH: number = pool.reserved_high; break;
-    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT: number = pool.used; break;
-    case CU_MEMPOOL_ATTR_USED_MEM_HIGH: number = pool.used_high; break;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD:
+      number = pool.release_threshold;
+      break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT:
+      number = pool.reserved;
+      break;
+    case CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH:
+      number = pool.reserved_high;
+      break;
+    case CU_MEMPOOL_ATTR_USED_MEM_CURRENT:
+      number = pool.used;
+      break;
+    case CU_MEMPOOL_ATTR_USED_MEM_HIGH:
+      number = pool.used_high;
+      break;
+    default:
+      return CUDA_ERROR_INVALID_VALUE;
   }
   return CUDA_SUCCESS;
 }
@@ -193,11 +211,13 @@ CUresult cuMemPoolTrimTo(CUmemoryPool handle, std::size_t nbytes_to_keep) {
   const std::lock_guard lock(all.mutex);
   const auto found = all.pools.find(handle);
   if (found == all.pools.end()) return CUDA_ERROR_INVALID_VALUE;
-  all.devices[static_cast<std::size_t>(found->second->device)]->memory.trim(*found->second, nbytes_to_keep);
+  all.devices[static_cast<std::size_t>(found->second->device)]->memory.trim(*found->second,
+                                                                            nbytes_to_keep);
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemAllocFromPoolAsync(CUdeviceptr* address, std::size_t nbytes, CUmemoryPool handle, CUstream stream_handle) {
+CUresult cuMemAllocFromPoolAsync(CUdeviceptr* address, std::size_t nbytes, CUmemoryPool handle,
+                                 CUstream stream_handle) {
   Call call;
   if (call.error) return call.error;
   const std::shared_ptr<Stream> stream = call.machine.find_stream(stream_handle, *call.device);
@@ -241,7 +261,8 @@ CUresult cuMemHostAlloc(void** address, std::size_t nbytes, unsigned) {
   if (call.error) return call.error;
   if (nbytes == 0) return CUDA_ERROR_INVALID_VALUE;
   if (is_due(call.machine.host_allocation_fails_in)) return CUDA_ERROR_OUT_OF_MEMORY;
-  void* const pages = mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const pages =
+      mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return CUDA_ERROR_OUT_OF_MEMORY;
   std::memset(pages, kPoisonPinned, nbytes);
   call.machine.pinned.emplace(static_cast<std::byte*>(pages), nbytes);
@@ -259,30 +280,35 @@ CUresult cuMemFreeHost(void* address) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr target, const void* source, std::size_t nbytes, CUstream stream) {
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr target, const void* source, std::size_t nbytes,
+                              CUstream stream) {
   Call call;
   return start(call, {{call.machine.owner(target), target}, on_host(source), nbytes}, stream);
 }
 
-CUresult cuMemcpyDtoHAsync_v2(void* target, CUdeviceptr source, std::size_t nbytes, CUstream stream) {
+CUresult cuMemcpyDtoHAsync_v2(void* target, CUdeviceptr source, std::size_t nbytes,
+                              CUstream stream) {
   Call call;
   return start(call, {on_host(target), {call.machine.owner(source), source}, nbytes}, stream);
 }
 
-CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr target, CUdeviceptr source, std::size_t nbytes, CUstream stream) {
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr target, CUdeviceptr source, std::size_t nbytes,
+                              CUstream stream) {
   Call call;
   Gpu* const from = call.machine.owner(source);
   Gpu* const to = call.machine.owner(target);
-  if (!call.error && from != to) return CUDA_ERROR_INVALID_VALUE;  // between peers only by the call for peers
+  if (!call.error && from != to)
+    return CUDA_ERROR_INVALID_VALUE;  // between peers only by the call for peers
   return start(call, {{to, target}, {from, source}, nbytes}, stream);
 }
 
-CUresult cuMemcpyPeerAsync(CUdeviceptr target, CUcontext target_context, CUdeviceptr source, CUcontext source_context,
-                           std::size_t nbytes, CUstream stream) {
+CUresult cuMemcpyPeerAsync(CUdeviceptr target, CUcontext target_context, CUdeviceptr source,
+                           CUcontext source_context, std::size_t nbytes, CUstream stream) {
   Call call;
   Gpu* const from = call.machine.owner(source);
   Gpu* const to = call.machine.owner(target);
-  if (!call.error && (reinterpret_cast<CUcontext>(to) != target_context || reinterpret_cast<CUcontext>(from) != source_context))
+  if (!call.error && (reinterpret_cast<CUcontext>(to) != target_context ||
+                      reinterpret_cast<CUcontext>(from) != source_context))
     return CUDA_ERROR_INVALID_VALUE;
   return start(call, {{to, target}, {from, source}, nbytes}, stream);
 }

@@ -43,7 +43,8 @@ bool Machine::is_pinned(const void* address, std::uint64_t nbytes) const {
 std::shared_ptr<Stream> Machine::find_stream(CUstream handle, Gpu& current) {
   constexpr std::uintptr_t kLegacy = 1;  // CU_STREAM_LEGACY
   if (reinterpret_cast<std::uintptr_t>(handle) <= kLegacy) {
-    if (!current.default_stream) current.default_stream = std::make_shared<Stream>(pace, current.number, true);
+    if (!current.default_stream)
+      current.default_stream = std::make_shared<Stream>(pace, current.number, true);
     return current.default_stream;
   }
   const auto found = streams.find(handle);
@@ -55,7 +56,8 @@ Place Machine::enqueue(const std::shared_ptr<Stream>& stream, std::function<void
   const auto& default_stream = devices[static_cast<std::size_t>(stream->device())]->default_stream;
   if (stream == default_stream) {
     for (const auto& [handle, other] : streams) {
-      if (other->device() == stream->device() && other->blocking()) before.push_back({other, other->last()});
+      if (other->device() == stream->device() && other->blocking())
+        before.push_back({other, other->last()});
     }
   } else if (stream->blocking() && default_stream) {
     before.push_back({default_stream, default_stream->last()});

@@ -20,12 +20,13 @@ namespace fake_cuda {
 using namespace transload;  // the driver's types
 
 struct Gpu {
-  Gpu(int device_number, std::uint64_t total_nbytes) : number(device_number), memory(total_nbytes) {}
+  Gpu(int device_number, std::uint64_t total_nbytes)
+      : number(device_number), memory(total_nbytes) {}
 
   const int number;
   Memory memory;
-  int holders = 0;                       // of the primary context
-  CUresult broken = CUDA_SUCCESS;        // sticks: all later calls return it
+  int holders = 0;                         // of the primary context
+  CUresult broken = CUDA_SUCCESS;          // sticks: all later calls return it
   std::shared_ptr<Stream> default_stream;  // of the context, made when first used
   FakeCudaCounters counters{};
 

@@ -15,13 +15,15 @@ namespace {
 using transload::round_up;
 
 std::byte* map_pages(std::uint64_t nbytes, int protection) {
-  void* const pages = mmap(nullptr, nbytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const pages =
+      mmap(nullptr, nbytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (pages == MAP_FAILED) throw std::bad_alloc();
   return static_cast<std::byte*>(pages);
 }
 
 // Puts a range back, joined with the free ranges that it touches.
-void put_back(std::map<std::uint64_t, std::uint64_t>& free, std::uint64_t offset, std::uint64_t nbytes) {
+void put_back(std::map<std::uint64_t, std::uint64_t>& free, std::uint64_t offset,
+              std::uint64_t nbytes) {
   const auto next = free.lower_bound(offset);
   if (next != free.end() && offset + nbytes == next->first) {
     nbytes += next->second;
@@ -80,7 +82,8 @@ std::optional<std::uint64_t> Memory::place_segment(std::uint64_t nbytes) const {
   return offset;
 }
 
-std::optional<CUdeviceptr> Memory::allocate(const std::shared_ptr<Pool>& pool, std::uint64_t nbytes, bool has_context) {
+std::optional<CUdeviceptr> Memory::allocate(const std::shared_ptr<Pool>& pool, std::uint64_t nbytes,
+                                            bool has_context) {
   if (nbytes > total_) return {};
   const std::uint64_t rounded = round_up(nbytes, kGranularity);
   std::optional<std::uint64_t> offset = take(*pool, rounded);
@@ -114,7 +117,8 @@ void Memory::end(CUdeviceptr address) {
   std::memset(bytes(address), kPoisonFreed, found->second.nbytes);
   allocations_.erase(found);
   pool->used -= rounded;
-  put_back(std::prev(pool->segments.upper_bound(address - base_))->second.free, address - base_, rounded);
+  put_back(std::prev(pool->segments.upper_bound(address - base_))->second.free, address - base_,
+           rounded);
   if (pool->destroyed) trim(*pool, 0);
 }
 
@@ -139,7 +143,8 @@ Allocation* Memory::find(CUdeviceptr address, std::uint64_t nbytes) {
   if (after == allocations_.begin()) return nullptr;
   auto& [start, allocation] = *std::prev(after);
   const std::uint64_t offset = address - start;
-  return offset <= allocation.nbytes && nbytes <= allocation.nbytes - offset ? &allocation : nullptr;
+  return offset <= allocation.nbytes && nbytes <= allocation.nbytes - offset ? &allocation
+                                                                             : nullptr;
 }
 
 bool Memory::is_live(CUdeviceptr address, std::uint64_t nbytes) {

@@ -14,7 +14,7 @@ namespace fake_cuda {
 using transload::CUdeviceptr;
 
 // What the first trace of a real driver has to confirm or correct.
-constexpr std::uint64_t kGranularity = 512;           // of `used`
+constexpr std::uint64_t kGranularity = 512;            // of `used`
 constexpr std::uint64_t kSegmentNbytes = 32ull << 20;  // `reserved` grows in multiples of it
 constexpr std::uint64_t kContextNbytes = 8ull << 20;   // that a context takes of the device
 constexpr int kPoisonNew = 0xA5, kPoisonFreed = 0xDD;
@@ -51,7 +51,8 @@ class Memory {
   std::uint64_t free(bool has_context) const;
 
   // Empty if the device is full.
-  std::optional<CUdeviceptr> allocate(const std::shared_ptr<Pool>& pool, std::uint64_t nbytes, bool has_context);
+  std::optional<CUdeviceptr> allocate(const std::shared_ptr<Pool>& pool, std::uint64_t nbytes,
+                                      bool has_context);
   void begin(CUdeviceptr address);  // the stream has come to the allocation
   void end(CUdeviceptr address);    // the stream has come to the free
   void trim(Pool& pool, std::uint64_t nbytes_to_keep);

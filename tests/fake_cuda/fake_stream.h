@@ -34,7 +34,9 @@ class Stream {
   ~Stream();  // after all that is queued
 
   int device() const { return device_; }
-  bool blocking() const { return blocking_; }  // waits for the device's default stream, and it for this one
+  bool blocking() const {
+    return blocking_;
+  }  // waits for the device's default stream, and it for this one
 
   // Returns the number of this piece of work, from 1 on.
   std::uint64_t enqueue(std::function<void()> work);

@@ -1,0 +1,16 @@
+// Trains on a GPU, saves, and loads on the CPU. Without a GPU, on the emulated driver. The story itself: story.cc.
+//
+//   train_on_gpu_load_on_cpu [FOLDER]    writes its files there, or here
+#include <iostream>
+
+#include "story.h"
+#include "transload/transload.h"
+
+int main(int argc, char** argv) try {
+  const bool has_gpu = transload::devices().back().kind == transload::DeviceKind::cuda;
+  if (!has_gpu) transload::use_cuda_driver(TRANSLOAD_EMULATED);
+  return tell_story(std::cout, argc > 1 ? argv[1] : ".");
+} catch (const transload::Error& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
+}
