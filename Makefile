@@ -1,4 +1,4 @@
-# make test does everything on a fresh Debian 12 or Ubuntu 24.04: install what is missing, build, run.
+# make demo and make test do everything on a fresh Debian 12 or Ubuntu 24.04: install what is missing, build, run.
 SHELL := /bin/bash
 CMAKE ?= $(firstword $(wildcard /usr/bin/cmake) cmake)
 CTEST ?= $(firstword $(wildcard /usr/bin/ctest) ctest)
@@ -7,9 +7,9 @@ PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapid
   libssl-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all packages test test-torch asan tsan format tidy clean
+.PHONY: all packages demo test test-torch asan tsan format tidy clean
 
-all: build/dev/.built
+all: build-dev
 
 packages:
 	@missing=(); for p in $(PACKAGES); do \
@@ -17,14 +17,15 @@ packages:
 	if [ $${#missing[@]} -gt 0 ]; then echo "installing $${missing[*]}"; \
 	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $${missing[*]}; fi
 
-build/%/.built: packages
+# build-dev, build-release, …: the presets of CMakePresets.json.
+build-%: packages
 	$(CMAKE) --preset $*
 	$(CMAKE) --build --preset $* -j $(JOBS)
-	@touch $@
 
-.PHONY: build/dev/.built build/asan/.built build/tsan/.built build/release/.built
+demo: build-dev
+	build/dev/transload demo
 
-test: build/dev/.built
+test: build-dev
 	$(CTEST) --preset dev
 
 # Real PyTorch on the other end: an environment of its own, and Debian's PyTorch 1.13 where python3-torch is installed.
@@ -33,19 +34,19 @@ test: build/dev/.built
 	.venv/bin/pip install -q torch==2.13.0 numpy safetensors==0.8.0 pytest
 	@touch $@
 
-test-torch: build/dev/.built .venv/.made
+test-torch: build-dev .venv/.made
 	.venv/bin/python -m pytest -q tests/torch
 
-asan: build/asan/.built
+asan: build-asan
 	$(CTEST) --preset asan
 
-tsan: build/tsan/.built
+tsan: build-tsan
 	$(CTEST) --preset tsan
 
 format:
 	clang-format -i $$(git ls-files '*.cc' '*.h' '*.cu')
 
-tidy: build/dev/.built
+tidy: build-dev
 	clang-tidy -p build/dev --quiet $$(git ls-files 'src/*.cc' 'cli/*.cc')
 
 clean:

@@ -32,5 +32,6 @@ void explain(const LoadArguments& arguments);
 void load_file(const LoadArguments& arguments);
 void convert_file(const ConvertArguments& arguments);
 void list_devices();
+int demo(const std::filesystem::path& folder);  // the exit status
 
 }  // namespace transload::cli

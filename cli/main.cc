@@ -154,6 +154,11 @@ int run(int argc, char** argv) {
   CLI::App& devices_command =
       *app.add_subcommand("devices", "List the devices here and their memory");
 
+  std::filesystem::path folder;
+  CLI::App& demo_command = *app.add_subcommand(
+      "demo", "Train on a GPU, load on a CPU: the whole story, with the memory of each device");
+  demo_command.add_option("--folder", folder, "Keep the files there; without: they are removed");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -167,7 +172,7 @@ int run(int argc, char** argv) {
     convert_file(converted);
   }
   if (devices_command) list_devices();
-  return kDone;
+  return demo_command ? demo(folder) : kDone;
 }
 
 }  // namespace

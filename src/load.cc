@@ -127,8 +127,8 @@ StateDict load(Index index, const LoadOptions& options) {
   index.contents = select(index.contents, options.select);
   const std::vector<MemoryUse> memory = memory_for(index, options.map_location);
   const Plan plan = plan_load(index, options, memory);  // every decision, before any effect; pure
-  const std::vector<Storage> targets =
-      allocate_targets(plan);                      // too little memory fails here, early
+  // too little memory fails here, early
+  const std::vector<Storage> targets = allocate_targets(plan);
   run_load(plan, index, targets, options.engine);  // the only step that takes time
   const StateDict contents = with_dtype(index.contents, plan, index, options.dtype);
   return contents.over(storages_in(plan, index, targets));  // same tensors, now over real bytes

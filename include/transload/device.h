@@ -39,15 +39,15 @@ struct MemoryUse {
   Device device;
   std::string name;  // as the driver names it; the emulated driver's devices say "emulated"
   std::uint64_t total = 0;
-  std::uint64_t free =
-      0;  // what the driver could still hand out; total - free is what nvidia-smi shows
-  std::uint64_t allocated =
-      0;  // in live storages of this process, rounded as the device's pool rounds
+  // What the driver could still hand out; total - free is what nvidia-smi shows.
+  std::uint64_t free = 0;
+  // In live storages of this process, rounded as the device's pool rounds.
+  std::uint64_t allocated = 0;
   std::uint64_t allocated_peak = 0;
   std::uint64_t reserved = 0;  // held by this process's pool, live or kept for reuse
   std::uint64_t reserved_peak = 0;
-  std::uint64_t granularity =
-      1;  // an allocation takes a multiple of this many bytes of `allocated`
+  // An allocation takes a multiple of this many bytes of `allocated`.
+  std::uint64_t granularity = 1;
 };
 
 // Every device that is here: cpu, meta, then the GPUs. Makes no context.

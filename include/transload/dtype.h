@@ -65,9 +65,8 @@ enum class DtypeKind : std::uint8_t { floating, integer, boolean, complex, quant
 struct DtypeInfo {
   Dtype dtype;
   std::string_view name;  // torch's, without "torch.": "bfloat16", "bool"
-  std::string_view
-      storage_class;  // in a pickle: "BFloat16Storage"; empty: saved as UntypedStorage, by
-                      // _rebuild_tensor_v3
+  // in a pickle: "BFloat16Storage"; empty: saved as UntypedStorage, by _rebuild_tensor_v3
+  std::string_view storage_class;
   std::string_view safetensors;  // "BF16"; empty: not in that format
   std::uint8_t bits;             // of one element, as shapes count elements
   std::uint8_t swap_nbytes;      // the unit of byte order: 1, 2, 4 or 8; of complex types one half

@@ -28,8 +28,8 @@ class MapLocation {
 
   struct Rule {
     enum class Of : std::uint8_t { everything, tag, key, function, automatic } of;
-    std::string
-        pattern;  // of a tag: the whole tag; of a key: a glob, where * stands for any text, ? for one character
+    // of a tag: the whole tag; of a key: a glob, where * stands for any text, ? for one character
+    std::string pattern;
     Device device;
     Function function;
     std::string str() const;  // as the user wrote it
@@ -91,20 +91,20 @@ struct Transfer {
   static constexpr std::uint32_t kAsIs = 0xFFFFFFFF;
   std::uint32_t piece, target;
   std::uint64_t piece_offset, nbytes;  // bytes of the piece, as stored
-  std::uint64_t
-      target_offset;  // of the first byte; with a box: number of the first element, in its order
+  // of the first byte; with a box: number of the first element, in its order
+  std::uint64_t target_offset;
   std::uint64_t numel = 0;      // with a box: how many elements from there on
   std::uint32_t steps = kAsIs;  // number in Plan::steps
-  std::uint32_t fills =
-      0;  // what it fills: of a load the number of the storage, of a load_into that of the key
+  // what it fills: of a load the number of the storage, of a load_into that of the key
+  std::uint32_t fills = 0;
 };
 
 // What a plan needs of one device, in bytes.
 struct DeviceNeed {
   Device device;
   std::uint64_t storage_nbytes = 0;  // the model's own bytes there
-  std::uint64_t allocated =
-      0;  // by how much MemoryUse::allocated will grow: padding and the pool's rounding included
+  // By how much MemoryUse::allocated will grow: padding and the pool's rounding included.
+  std::uint64_t allocated = 0;
   std::uint64_t filled_nbytes = 0;  // into memory that already lives
   std::uint64_t free = 0;           // when the plan was made
 };

@@ -94,8 +94,8 @@ class Tensor {
 
   bool requires_grad = false;
   bool is_parameter = false;  // a torch.nn.Parameter
-  bool conj =
-      false;  // its value is the conjugate of what is stored, as torch's lazy conj() leaves it
+  // its value is the conjugate of what is stored, as torch's lazy conj() leaves it
+  bool conj = false;
   bool neg = false;  // its value is the negative of what is stored
 
  private:

@@ -40,25 +40,25 @@ struct OpenOptions {
 
 // Which tensors are meant, by name: keys joined by '/'. In patterns * stands for any text, ? for one character.
 struct Selection {
-  std::vector<std::string> keep;  // only these; empty: all
-  std::vector<std::string> drop;  // but not these
+  std::vector<std::string> keep{};  // only these; empty: all
+  std::vector<std::string> drop{};  // but not these
   // {"module.*", "*"} strips a prefix: what the first * stood for goes where the second one is.
   // The first pattern that fits renames.
-  std::vector<std::pair<std::string, std::string>> rename;
+  std::vector<std::pair<std::string, std::string>> rename{};
 };
 
 struct Engine {
   std::uint64_t staging_nbytes = 64ull << 20;  // host memory for bytes on their way, at most
   int threads = 0;  // that read or write; 0: as many as there are cores, at most 8
-  ProgressFunction progress;
+  ProgressFunction progress{};
 };
 
 struct LoadOptions {
-  MapLocation map_location;  // where it was saved, unless said
-  Selection select;
-  std::optional<Dtype> dtype;  // that floating point tensors are cast to
-  Engine engine;
-  OpenOptions open;
+  MapLocation map_location{};  // where it was saved, unless said
+  Selection select{};
+  std::optional<Dtype> dtype{};  // that floating point tensors are cast to
+  Engine engine{};
+  OpenOptions open{};
 };
 
 // What the file holds and where its bytes lie. Reads headers only, no tensor's bytes. The format is
@@ -79,23 +79,21 @@ StateDict load(const std::filesystem::path& path, const LoadOptions& options = {
 StateDict load(Index index, const LoadOptions& options = {});  // of what open() gave
 
 struct FillOptions {
-  Selection select;  // of the file's tensors, before they are matched with the live ones
-  std::string
-      at;  // the part of a checkpoint that is meant, as "model_state_dict"; keys joined by '/'
+  Selection select{};  // of the file's tensors, before they are matched with the live ones
+  std::string at{};    // the part of a checkpoint that is meant, as "model_state_dict"
   bool strict = true;  // missing and unexpected keys are an error
-  bool transactional =
-      false;  // everything is loaded beside the live tensors first: a failure changes nothing
-  Engine engine;
-  OpenOptions open;
+  // Everything is loaded beside the live tensors first: a failure changes nothing.
+  bool transactional = false;
+  Engine engine{};
+  OpenOptions open{};
   // Streams of the caller's (CUstream handles) that use the live tensors, by device: copies start after
   // what is queued there.
-  std::vector<std::pair<Device, std::uintptr_t>> streams;
+  std::vector<std::pair<Device, std::uintptr_t>> streams{};
 };
 
 struct FillResult {
-  std::vector<std::string>
-      missing;  // keys of the live model that the file has not; left as they were
-  std::vector<std::string> unexpected;  // keys of the file that the live model has not
+  std::vector<std::string> missing;     // keys only the live model has; left as they were
+  std::vector<std::string> unexpected;  // keys only the file has
 };
 
 // Fills the tensors of `live` in place with the file's, whatever device they are on, cast to their dtype
@@ -113,13 +111,13 @@ FillResult load_state_dict(const StateDict& live, const StateDict& source,
                            const FillOptions& options = {});
 
 struct SaveOptions {
-  std::string
-      format;  // "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip
+  // "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip
+  std::string format{};
   bool compact = false;        // a tensor that uses a part of its storage is saved without the rest
   bool allow_objects = false;  // write inert objects of classes that are not plain data
-  MapLocation map_location;    // the tags to write; of the tensors' devices, unless said
-  std::map<std::string, std::string> metadata;  // of safetensors
-  Engine engine;
+  MapLocation map_location{};  // the tags to write; of the tensors' devices, unless said
+  std::map<std::string, std::string> metadata{};  // of safetensors
+  Engine engine{};
 };
 
 struct SaveResult {

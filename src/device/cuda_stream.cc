@@ -109,8 +109,8 @@ void CudaCopies::wait(std::uint64_t number) {
   if (number <= done_) return;
   const auto mark =
       std::find_if(marks_.begin(), marks_.end(), [&](const Mark& m) { return m.number == number; });
-  Mark& waited =
-      *mark;  // a deque's elements stay where they are when others come and go at its ends
+  // a deque's elements stay where they are when others come and go at its ends
+  Mark& waited = *mark;
   ++waited.waiting;
   lock.unlock();
   const CUresult result = driver_.cuEventSynchronize(waited.event);

@@ -21,8 +21,8 @@ struct SafetensorsHeader {
     std::string_view name;
     Dtype dtype;
     std::uint8_t ndim;
-    std::size_t
-        sizes_at;  // where its shape begins in `sizes`; as torch counts elements, float4 in pairs
+    // where its shape begins in `sizes`; as torch counts elements, float4 in pairs
+    std::size_t sizes_at;
     std::uint64_t begin, end;  // bytes, from the end of the header
   };
   std::vector<Entry> entries;  // in the order of the header

@@ -178,8 +178,8 @@ NodeId TorchObjects::persistent(NodeId id) {
 }
 
 Dims TorchObjects::dims(NodeId node, const char* what) const {
-  constexpr std::size_t kMaxDimensions =
-      64;  // torch allows no more: c10/core/TensorImpl.h, and numpy's limit
+  // torch allows no more: c10/core/TensorImpl.h, and numpy's limit
+  constexpr std::size_t kMaxDimensions = 64;
   const ValueKind kind = nodes_.kind(node);
   if (kind != ValueKind::tuple && kind != ValueKind::size) {
     throw FormatError(std::string("a tensor's ") + what + " is no tuple");

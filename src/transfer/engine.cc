@@ -323,8 +323,8 @@ class Loader {
   int threads_ = 1;
   Storage raw_, staging_;
   std::vector<Slot> slots_;
-  std::map<Device, std::unique_ptr<CopyStream>>
-      streams_;  // gone, and so waited for, before staging_
+  // gone, and so waited for, before staging_
+  std::map<Device, std::unique_ptr<CopyStream>> streams_;
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<Slot*> free_;

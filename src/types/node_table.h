@@ -21,8 +21,8 @@ inline constexpr NodeId kNoNode = 0xFFFFFFFF;
 
 // A tensor as a table row; `dims` says where its shape begins in the table of sizes, its strides follow.
 struct TensorRow {
-  static constexpr std::uint32_t kNoStorage =
-      0xFFFFFFFF;  // a meta tensor that was saved without one
+  // a meta tensor that was saved without one
+  static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;
   std::uint32_t storage = kNoStorage;
   Dtype dtype = Dtype::float32;
   std::uint8_t ndim = 0;
@@ -71,8 +71,8 @@ class NodeTable {
 
   // Changes. The caller has checked the kinds.
   void append(NodeId list,
-              std::span<const NodeId>
-                  items);  // of a list, set, frozenset; an object keeps them as its items
+              // of a list, set, frozenset; an object keeps them as its items
+              std::span<const NodeId> items);
   void set(NodeId dict, NodeId key, NodeId value);  // replaces the value of an equal key
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
   void become(NodeId node, NodeId other);  // node is now what other is

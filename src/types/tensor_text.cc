@@ -26,8 +26,8 @@ constexpr std::size_t kIndent = 7;  // of "tensor("
 // The elements that are shown, as texts in row-major order.
 struct Shown {
   std::vector<std::int64_t> shape;
-  std::vector<bool>
-      cut;  // for each dimension: "..." stands between the first three and the last three
+  // for each dimension: "..." stands between the first three and the last three
+  std::vector<bool> cut;
   std::vector<std::string> texts;
   std::size_t width = 0;  // of a column
 };

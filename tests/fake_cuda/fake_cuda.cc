@@ -220,8 +220,8 @@ CUresult cuEventCreate(CUevent* event, unsigned) {
 
 CUresult cuEventDestroy_v2(CUevent event) {
   Machine& all = machine();
-  Place
-      place;  // may be the last that holds a stream, which is waited for when the machine is unlocked again
+  // may be the last that holds a stream, which is waited for when the machine is unlocked again
+  Place place;
   const std::lock_guard lock(all.mutex);
   const auto found = all.events.find(event);
   if (found == all.events.end()) return CUDA_ERROR_INVALID_HANDLE;

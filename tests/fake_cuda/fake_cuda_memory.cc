@@ -34,8 +34,8 @@ struct Copy {
   End target, source;
   std::uint64_t nbytes;
   bool pinned = true;  // the host's end, if there is one
-  std::vector<std::byte> staged =
-      {};  // what the source held when the copy was asked for; empty: read it when run
+  // what the source held when the copy was asked for; empty: read it when run
+  std::vector<std::byte> staged = {};
   bool fails = false;
 };
 
