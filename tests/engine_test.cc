@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <map>
 
+#include "device/cuda_device.h"
+#include "device/cuda_driver.h"
+#include "device/cuda_stream.h"
 #include "emulated.h"
 #include "transload/transload.h"
 
@@ -261,6 +264,28 @@ TEST_F(OnEmulatedDevices, BorrowedMemoryIsFilledInPlace) {
   }
   EXPECT_EQ(element_bytes(home), element_bytes(state_.tensor("encoder.weight")));
   EXPECT_EQ(uses, 0);  // this test holds the owner still
+}
+
+TEST_F(OnEmulatedDevices, LiveTensorsAreFilledAfterWhatTheCallersStreamHasQueued) {
+  const CudaDriver& driver = *cuda_driver();
+  StateDict live;
+  live.set("encoder.weight", zeros({1000, 700}, Dtype::float32, cuda(0)));
+  const Tensor target = live.tensor("encoder.weight");
+  CudaDevice user(driver, cuda(0));  // as PyTorch: the same primary context, a stream of its own
+  const CurrentContext current(user.context());
+  CudaStream theirs(user.context(), CU_STREAM_NON_BLOCKING);
+  const std::vector<std::byte> old(target.nbytes(), std::byte{7});
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(target.data()), old.data(),
+                                       old.size(), theirs.handle()),
+              CUDA_SUCCESS);
+  }
+  emulated_.find<decltype(fake_cuda_delay)>("fake_cuda_delay")(3000);
+  load_into(
+      live, file_,
+      {.strict = false, .streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}});
+  theirs.synchronize();
+  EXPECT_EQ(element_bytes(target), element_bytes(state_.tensor("encoder.weight")));
 }
 
 TEST_F(OnEmulatedDevices, CastsAndStridesReachADevice) {

@@ -48,7 +48,8 @@ struct Selection {
 };
 
 struct Engine {
-  std::uint64_t staging_nbytes = 64ull << 20;  // host memory for bytes on their way, at most
+  // Host memory for bytes on their way, at most. With all else that a load needs it stays below 64 MiB.
+  std::uint64_t staging_nbytes = 48ull << 20;
   int threads = 0;  // that read or write; 0: as many as there are cores, at most 8
   ProgressFunction progress{};
 };
