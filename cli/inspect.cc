@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 #include <rapidjson/filewritestream.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
 #include "commands.h"
@@ -113,8 +115,43 @@ void print_tree(const Index& index) {
 using Writer = rapidjson::Writer<rapidjson::FileWriteStream, rapidjson::UTF8<>, rapidjson::UTF8<>,
                                  rapidjson::CrtAllocator>;
 
+// Adds `text`, which is UTF-8, to `raw`, which is JSON within quotes.
+void add_escaped(std::string& raw, std::string_view text) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> quoting(buffer);
+  quoting.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  raw.append(buffer.GetString() + 1, buffer.GetSize() - 2);
+}
+
+// Lone surrogates, which a text of Python may hold, as they are, and bytes of a path that are no UTF-8 as Python's
+// "surrogateescape" has them: both as \udXXX.
 void write(Writer& json, std::string_view text) {
-  json.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  std::string raw = "\"";
+  std::size_t begin = 0;
+  rapidjson::MemoryStream in(text.data(), text.size());
+  while (in.Tell() < text.size()) {
+    const std::size_t at = in.Tell();
+    unsigned decoded;
+    if (rapidjson::UTF8<>::Decode(in, &decoded)) continue;
+    const auto byte = [&](std::size_t i) {
+      return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+    };
+    const bool is_surrogate = byte(at) == 0xED && byte(at + 1) >= 0xA0 && byte(at + 2) >= 0x80;
+    add_escaped(raw, text.substr(begin, at - begin));
+    raw += fmt::format("\\u{:04x}",
+                       is_surrogate ? 0xD000 | (byte(at + 1) & 0x3F) << 6 | (byte(at + 2) & 0x3F)
+                                    : 0xDC00 | byte(at));
+    begin = at + (is_surrogate ? 3 : 1);
+    in = rapidjson::MemoryStream(text.data(), text.size());
+    in.src_ = text.data() + begin;
+  }
+  if (begin == 0) {
+    json.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+    return;
+  }
+  add_escaped(raw, text.substr(begin));
+  raw += '"';
+  json.RawValue(raw.data(), raw.size(), rapidjson::kStringType);
 }
 
 void write(Writer& json, const Dims& dims) {

@@ -32,6 +32,7 @@ std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateD
   }
   using Of = MapLocation::Rule::Of;
   for (std::size_t s = 0; s < tags.size(); ++s) {
+    if (tags[s].empty()) continue;  // on meta: no bytes that could be anywhere else
     for (const MapLocation::Rule& rule : map_location.rules()) {
       std::optional<Device> device;
       if (rule.of == Of::automatic)
@@ -82,7 +83,10 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options) {
   std::vector<std::string> tags;
-  for (const Storage& storage : state.storages()) tags.push_back(storage.device().str());
+  for (const Storage& storage : state.storages()) {
+    const Device device = storage.device();
+    tags.push_back(device.kind == DeviceKind::meta ? "" : device.str());
+  }
   return write(state, mapped_tags(std::move(tags), state, options.map_location),
                {state.storages(), nullptr}, path, options);
 }

@@ -42,7 +42,7 @@ struct Format {
   bool (*recognizes)(const Probe&);  // by its first bytes, never by the file's suffix
   Index (*read)(const std::filesystem::path&,
                 const OpenOptions&);  // everything except tensor bytes
-  // The state dict's tensors keep their storages' numbers; `tags` has the location of each to be written, "meta" for
+  // The state dict's tensors keep their storages' numbers; `tags` has the location of each to be written, empty for
   // one without bytes. `name` is the file's. Null: only read.
   Layout (*lay_out)(const StateDict&, std::span<const std::string> tags, std::string_view name,
                     const SaveOptions&);

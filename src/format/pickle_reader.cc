@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "transload/error.h"
+#include "types/utf8.h"
 
 namespace transload {
 namespace {
@@ -148,6 +149,11 @@ class Machine {
     return found->second;
   }
 
+  NodeId text(std::string_view bytes) {
+    if (!is_python_utf8(bytes)) fail("a text that is not UTF-8");
+    return nodes_.text(bytes);
+  }
+
   NodeId long_integer(std::uint64_t nbytes) {
     const std::string_view digits = take_text(nbytes);
     return nodes_.big_integer(std::as_bytes(std::span(digits)));
@@ -226,21 +232,21 @@ class Machine {
         return false;
       }
       case 'X':
-        push(nodes_.text(take_text(take<std::uint32_t>())));
+        push(text(take_text(take<std::uint32_t>())));
         return false;
       case 0x8C:
-        push(nodes_.text(take_text(take<std::uint8_t>())));
+        push(text(take_text(take<std::uint8_t>())));
         return false;
       case 0x8D:
-        push(nodes_.text(take_text(take<std::uint64_t>())));
+        push(text(take_text(take<std::uint64_t>())));
         return false;
       case 'U':
-        push(nodes_.text(take_text(take<std::uint8_t>())));
+        push(text(take_text(take<std::uint8_t>())));
         return false;  // Python 2's str
       case 'T': {
         const auto nbytes = take<std::int32_t>();
         if (nbytes < 0) fail("a text of a negative number of bytes");
-        push(nodes_.text(take_text(static_cast<std::uint64_t>(nbytes))));
+        push(text(take_text(static_cast<std::uint64_t>(nbytes))));
         return false;
       }
       case 'C':

@@ -282,7 +282,7 @@ class SafetensorsLayout {
                       "or only the part that holds tensors");
     }
     const TensorRow& row = nodes_.row(value.id());
-    if (row.storage == TensorRow::kNoStorage || tags_[row.storage] == "meta")
+    if (row.storage == TensorRow::kNoStorage || tags_[row.storage].empty())
       refuse(key, "is on meta and has no bytes; load it on a device first");
     if (info(row.dtype).safetensors.empty())
       refuse(key, "is " + std::string(name(row.dtype)) +

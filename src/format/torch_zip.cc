@@ -204,7 +204,7 @@ std::vector<StorageRecord> plan_records(const StateDict& state, std::span<const 
     }
     if (kind != ValueKind::tensor || nodes.row(node).storage == TensorRow::kNoStorage) continue;
     const TensorRow& row = nodes.row(node);
-    if (tags[row.storage] == "meta") continue;
+    if (tags[row.storage].empty()) continue;
     mention(row.storage, row.dtype, "a tensor of shape " + Dims(nodes.shape(node)).str());
     std::uint64_t begin = 0, end = storages[row.storage].nbytes();
     if (options.compact) {

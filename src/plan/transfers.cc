@@ -16,11 +16,6 @@ std::vector<std::uint32_t> pieces_by_storage(const Index& index) {
       throw UnsupportedError("storage \"" + storage.key +
                              "\" lies in several pieces of the file, which is not read yet");
     }
-    if (index.pieces[p].encoding == Encoding::deflated) {
-      throw UnsupportedError(
-          index.files[index.pieces[p].extent.file].path.string() + ": storage \"" + storage.key +
-          "\" is deflated; PyTorch stores them plain. Save it again with torch.save");
-    }
     of_storage = p;
   }
   return pieces;
@@ -59,17 +54,23 @@ void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps step
   plan.steps.push_back(std::move(steps));
 }
 
+bool goes_straight(const Transfer& transfer, const Index& index) {
+  return transfer.steps == Transfer::kAsIs &&
+         index.pieces[transfer.piece].encoding == Encoding::as_is;
+}
+
 void finish(Plan& plan, const Index& index, const Engine& engine) {
   std::sort(plan.transfers.begin(), plan.transfers.end(),
             [&](const Transfer& a, const Transfer& b) {
               const Extent &x = index.pieces[a.piece].extent, &y = index.pieces[b.piece].extent;
               if (x.file != y.file) return x.file < y.file;
-              return x.offset + a.piece_offset < y.offset + b.piece_offset;
+              if (x.offset != y.offset) return x.offset < y.offset;
+              return a.piece_offset < b.piece_offset;
             });
   bool staged = false;
   for (const Transfer& transfer : plan.transfers) {
     plan.transfer_nbytes += transfer.nbytes;
-    staged = staged || transfer.steps != Transfer::kAsIs ||
+    staged = staged || !goes_straight(transfer, index) ||
              plan.targets[transfer.target].device.kind != DeviceKind::cpu;
   }
   const std::uint64_t useful = round_up(plan.transfer_nbytes, plan.slot_nbytes) * 2;

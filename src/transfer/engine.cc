@@ -6,6 +6,8 @@
 
 #include "device/backend.h"
 #include "io/file.h"
+#include "io/piece_reader.h"
+#include "plan/transfers.h"
 #include "transfer/steps.h"
 #include "transfer/workers.h"
 #include "types/box.h"
@@ -72,12 +74,12 @@ class Loader {
   }
   std::uint32_t file_of(const Transfer& t) const { return index_.pieces[t.piece].extent.file; }
   Device device_of(const Transfer& t) const { return plan_.targets[t.target].device; }
-  bool as_is(const Transfer& t) const { return t.steps == Transfer::kAsIs; }
+  bool straight(const Transfer& t) const { return goes_straight(t, index_); }
 
   // Staging: slots that devices copy from, and for each thread one where bytes wait to be converted.
   void make_slots() {
     bool converts = false;
-    for (const Transfer& t : plan_.transfers) converts = converts || !as_is(t);
+    for (const Transfer& t : plan_.transfers) converts = converts || !straight(t);
     const std::uint64_t in_all =
         std::max<std::uint64_t>(plan_.staging_nbytes / plan_.slot_nbytes, 2);
     if (converts) {
@@ -106,10 +108,10 @@ class Loader {
     Group group{next_, next_ + 1};
     const Transfer& first = transfer(next_);
     std::uint64_t end = file_offset(first) + first.nbytes;
-    while (as_is(first) && group.end < count && group.end - group.begin < kMaxGroup) {
+    while (straight(first) && group.end < count && group.end - group.begin < kMaxGroup) {
       const Transfer& t = transfer(group.end);
       const std::uint64_t offset = file_offset(t);
-      if (!as_is(t) || file_of(t) != file_of(first) || device_of(t) != device_of(first) ||
+      if (!straight(t) || file_of(t) != file_of(first) || device_of(t) != device_of(first) ||
           offset < end || offset - end > kGap ||
           offset + t.nbytes - file_offset(first) > plan_.slot_nbytes) {
         break;
@@ -122,6 +124,7 @@ class Loader {
   }
 
   void work(int number) {
+    PieceReader reader(index_);
     while (!stop_) {
       const Group group = next_group();
       if (group.begin == group.end) return;
@@ -129,8 +132,8 @@ class Loader {
       try {
         const Transfer& first = transfer(group.begin);
         const bool on_host = device_of(first).kind == DeviceKind::cpu;
-        if (!as_is(first)) {
-          convert_one(group.begin,
+        if (!straight(first)) {
+          convert_one(group.begin, reader,
                       raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes);
         } else if (on_host) {
           read_to_host(group);
@@ -203,11 +206,12 @@ class Loader {
     give_back(slot);
   }
 
-  // Bytes that are swapped, cast or rearranged: read, then converted into place, or into a slot and from there.
-  void convert_one(std::uint32_t number, std::byte* raw) {
+  // Bytes that are inflated, swapped, cast or rearranged: read, then converted into place, or into a slot and from there.
+  void convert_one(std::uint32_t number, PieceReader& reader, std::byte* raw) {
+    static const Steps kNone;
     const Transfer& t = transfer(number);
-    const Steps& steps = plan_.steps[t.steps];
-    read_at(index_.files[file_of(t)], file_offset(t), {raw, t.nbytes});
+    const Steps& steps = t.steps == Transfer::kAsIs ? kNone : plan_.steps[t.steps];
+    reader.read(t.piece, t.piece_offset, {raw, t.nbytes});
     const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
     std::byte* const base = targets_[t.target].data();
     const bool on_host = device_of(t).kind == DeviceKind::cpu;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "io/crc32.h"
 #include "io/file.h"
+#include "io/piece_reader.h"
 #include "plan/transfers.h"
 #include "transfer/steps.h"
 #include "transfer/workers.h"
@@ -23,7 +25,9 @@ class Fetcher {
  public:
   Fetcher(const Index& layout, const ByteSource& source, std::span<const std::uint32_t> pieces,
           std::uint64_t slot)
-      : layout_(layout), source_(source), pieces_(pieces), slot_nbytes_(slot) {}
+      : layout_(layout), source_(source), pieces_(pieces), slot_nbytes_(slot) {
+    if (source.index) reader_.emplace(*source.index);
+  }
 
   // The bytes of a part, in memory until the next call.
   std::span<const std::byte> fetch(const Part& part) {
@@ -49,9 +53,8 @@ class Fetcher {
   std::span<const std::byte> from_file(std::uint32_t storage, std::uint64_t offset,
                                        std::uint64_t nbytes) {
     const Index& index = *source_.index;
-    const Piece& stored = index.pieces[pieces_[storage]];
     const std::span<std::byte> bytes = staging(kCpu).first(nbytes);
-    read_at(index.files[stored.extent.file], stored.extent.offset + offset, bytes);
+    reader_->read(pieces_[storage], offset, bytes);
     Steps steps;
     steps.swap_nbytes = index.storages[storage].swap_nbytes;
     if (steps.swap_nbytes > 1) {
@@ -84,6 +87,7 @@ class Fetcher {
   const ByteSource& source_;
   std::span<const std::uint32_t> pieces_;
   std::uint64_t slot_nbytes_;
+  std::optional<PieceReader> reader_;
   Storage staging_;
   std::map<Device, std::unique_ptr<CopyStream>> streams_;
 };

@@ -98,15 +98,11 @@ def fixtures(data):
                     yield data / folder / entry["file"]
 
 
-# Not written back as they were, so far: each is an open difference.
-KNOWN = {'nested_strided.zip.pt', 'location_meta.zip.pt'}
-
-
 def test_golden_files_come_back_the_same(data, tmp_path, transload):
     count, different = 0, []
     for path in fixtures(data):
-        if path.name in ("deflated.zip.pt", "byteorder_big_v3.zip.pt"):
-            continue  # refused: compressed tensors. Read right, where PyTorch swaps no bytes of its newer dtypes
+        if path.name == "byteorder_big_v3.zip.pt":
+            continue  # read right, where PyTorch swaps no bytes of its newer dtypes
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -118,8 +114,7 @@ def test_golden_files_come_back_the_same(data, tmp_path, transload):
             same(want, torch.load(tmp_path / "out.pt", weights_only=True, map_location="cpu"), path.name)
             count += 1
         except Exception as error:
-            if path.name not in KNOWN:
-                different.append(f"{path.name}: {error}"[:200])
+            different.append(f"{path.name}: {error}"[:200])
     assert not different, different
     assert count > 20
 

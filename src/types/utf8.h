@@ -1,0 +1,32 @@
+// UTF-8, as Python writes it into a pickle.
+#pragma once
+
+#include <string_view>
+
+namespace transload {
+
+// Whether it is UTF-8, but that surrogates may stand alone: as Python's "surrogatepass" reads it.
+constexpr bool is_python_utf8(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  for (std::size_t i = 0; i < text.size();) {
+    const unsigned lead = byte(i);
+    const std::size_t size = lead < 0x80   ? 1
+                             : lead < 0xC2 ? 0
+                             : lead < 0xE0 ? 2
+                             : lead < 0xF0 ? 3
+                             : lead < 0xF5 ? 4
+                                           : 0;
+    if (size == 0 || size > text.size() - i) return false;
+    for (std::size_t k = 1; k < size; ++k) {
+      if ((byte(i + k) & 0xC0) != 0x80) return false;
+    }
+    // Longer than it need be, or above U+10FFFF.
+    if (lead == 0xE0 && byte(i + 1) < 0xA0) return false;
+    if (lead == 0xF0 && byte(i + 1) < 0x90) return false;
+    if (lead == 0xF4 && byte(i + 1) > 0x8F) return false;
+    i += size;
+  }
+  return true;
+}
+
+}  // namespace transload
