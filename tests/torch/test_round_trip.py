@@ -1,4 +1,5 @@
 """PyTorch on both ends: what it wrote and we write again, it opens with weights_only=True, and finds the same."""
+import hashlib
 import json
 import random
 import subprocess
@@ -7,7 +8,7 @@ import warnings
 import pytest
 import safetensors.torch
 import torch
-from equal import same
+from equal import elements, same
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.int16, torch.int32, torch.int64,
           torch.uint8, torch.bool, torch.complex64, torch.complex128, torch.uint16, torch.uint32, torch.uint64,
@@ -77,6 +78,20 @@ def random_dict(rng, depth, made):
     return d
 
 
+def tensors_in(value):
+    """All of them, in the order in which they stand."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from tensors_in(part)
+
+
+def described(t):
+    return (str(t.dtype).removeprefix("torch."), list(t.shape), list(t.stride()), t.storage_offset(), t.requires_grad,
+            hashlib.sha256(elements(t)).hexdigest())
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_a_random_state_dict_comes_back_the_same(seed, tmp_path, transload):
     rng = random.Random(seed)
@@ -85,6 +100,9 @@ def test_a_random_state_dict_comes_back_the_same(seed, tmp_path, transload):
     torch.save(saved, tmp_path / "in.pt", pickle_protocol=protocol)
     transload("convert", tmp_path / "in.pt", tmp_path / "out.pt")
     want = torch.load(tmp_path / "in.pt", weights_only=False)
+    shown = json.loads(transload("inspect", "--json", "--digests", tmp_path / "in.pt"))["tensors"]
+    assert [(t["dtype"], t["shape"], t["stride"], t["storage_offset"], t["requires_grad"], t["sha256"]) for t in shown] == \
+           [described(t) for t in tensors_in(want)]
     same(want, torch.load(tmp_path / "out.pt", weights_only=True))
     same(want, torch.load(tmp_path / "out.pt", weights_only=True, mmap=True))
 
@@ -139,10 +157,14 @@ def test_tags_are_rewritten(tmp_path, transload):
     same({"w": torch.ones(3)}, torch.load(tmp_path / "b.pt", weights_only=True, map_location="cpu"))
 
 
-def test_the_older_end_opens_what_is_written(tmp_path, transload):
+def has_older_end():
     """Debian's PyTorch 1.13, where it is installed."""
     probe = ["/usr/bin/python3", "-c", "import torch; assert torch.__version__.startswith('1.13')"]
-    if subprocess.run(probe, capture_output=True).returncode != 0:
+    return subprocess.run(probe, capture_output=True).returncode == 0
+
+
+def test_the_older_end_opens_what_is_written(tmp_path, transload):
+    if not has_older_end():
         pytest.skip("no PyTorch 1.13 here")
     base = torch.arange(24, dtype=torch.float32)
     saved = {"base": base, "view": base[6:12], "transposed": base.reshape(4, 6).t(), "half": torch.ones(3).bfloat16(),
@@ -159,3 +181,55 @@ assert t["half"].dtype == torch.bfloat16 and t["epoch"] == 3 and t["steps"] == [
 assert type(t["parameter"]) is torch.nn.Parameter and t["parameter"].requires_grad
 """
     subprocess.run(["/usr/bin/python3", "-c", script, tmp_path / "b.pt"], check=True)
+
+
+def test_the_older_end_opens_random_state_dicts(tmp_path, transload):
+    """The same tensors as we see: digests, shapes, strides, requires_grad."""
+    if not has_older_end():
+        pytest.skip("no PyTorch 1.13 here")
+    known = set(DTYPES[:12])  # it has no others
+    for seed in range(40):
+        rng = random.Random(seed)
+        tensors = [t for t in (random_tensor(rng) for _ in range(8)) if t.dtype in known]
+        tensors += [t.detach().reshape(-1)[1:] for t in tensors if t.is_contiguous() and t.dim()]  # of shared storages
+        torch.save({f"t{i}": t for i, t in enumerate(tensors)}, tmp_path / "in.pt")
+        transload("convert", tmp_path / "in.pt", tmp_path / f"{seed}.pt")
+        shown = json.loads(transload("inspect", "--json", "--digests", tmp_path / f"{seed}.pt"))["tensors"]
+        (tmp_path / f"{seed}.json").write_text(json.dumps(shown))
+    script = """
+import hashlib, json, sys, torch
+for seed in range(40):
+    loaded = torch.load(f"{sys.argv[1]}/{seed}.pt", weights_only=True)
+    shown = json.load(open(f"{sys.argv[1]}/{seed}.json"))
+    assert list(loaded) == [t["name"] for t in shown]
+    storages = {}
+    for name, want in zip(loaded, shown):
+        t = loaded[name]
+        assert str(t.dtype) == "torch." + want["dtype"] and list(t.shape) == want["shape"], name
+        assert list(t.stride()) == want["stride"] and t.storage_offset() == want["storage_offset"], name
+        assert t.requires_grad == want["requires_grad"], name
+        assert storages.setdefault(want["storage"], t.storage().data_ptr()) == t.storage().data_ptr(), name
+        flat = t.detach().contiguous().reshape(-1)
+        units = {"bfloat16": torch.int16, "complex32": torch.int32}.get(want["dtype"])
+        data = bytes((flat.view(units) if units else flat).numpy()) if flat.numel() else b""
+        assert hashlib.sha256(data).hexdigest() == want["sha256"], name
+"""
+    subprocess.run(["/usr/bin/python3", "-c", script, tmp_path], check=True)
+
+
+def test_pytorch_resumes_from_the_demos_checkpoint(tmp_path, transload):
+    transload("demo", "--folder", tmp_path)
+    model = torch.nn.Sequential()
+    model.net1, model.relu, model.net2 = torch.nn.Linear(10, 10), torch.nn.ReLU(), torch.nn.Linear(10, 1)
+    toy = torch.load(tmp_path / "toy.pt", weights_only=True, map_location="cpu")
+    assert model.load_state_dict(toy) and toy._metadata[""]["version"] == 1
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True, map_location="cpu")
+    optimizer = torch.optim.Adam(model.parameters())
+    model.load_state_dict(checkpoint["model_state_dict"])
+    optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
+    assert checkpoint["epoch"] == 3 and optimizer.param_groups[0]["lr"] == 0.01
+    state = optimizer.state[model.net1.weight]
+    assert state["step"] == 30 and state["exp_avg"].shape == (10, 10)
+    torch.nn.functional.mse_loss(model(torch.randn(20, 10)), torch.randn(20, 1)).backward()
+    optimizer.step()
+    assert state["step"] == 31
