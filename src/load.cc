@@ -128,7 +128,7 @@ StateDict load(Index index, const LoadOptions& options) {
   const std::vector<MemoryUse> memory = memory_for(index, options.map_location);
   const Plan plan = plan_load(index, options, memory);  // every decision, before any effect; pure
   // too little memory fails here, early
-  const std::vector<Storage> targets = allocate_targets(plan);
+  const std::vector<Storage> targets = allocate_targets(plan, index);
   run_load(plan, index, targets, options.engine);  // the only step that takes time
   const StateDict contents = with_dtype(index.contents, plan, index, options.dtype);
   return contents.over(storages_in(plan, index, targets));  // same tensors, now over real bytes
@@ -144,7 +144,7 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
   const FillResult result =
       match(live, index.contents, options, index.files.front().path.string()).result;
   const Plan plan = plan_load_into(live, index, options);
-  const std::vector<Storage> targets = allocate_targets(plan);  // what already lives
+  const std::vector<Storage> targets = allocate_targets(plan, index);  // what already lives
   std::vector<Reached> reached;
   try {
     run_load(plan, index, targets, options.engine, options.streams, &reached);

@@ -1,7 +1,5 @@
 // How much memory a large load takes, and what it reads. Each measured in a process of its own.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
@@ -9,6 +7,7 @@
 #include <string>
 
 #include "emulated.h"
+#include "own_process.h"
 #include "transload/transload.h"
 
 namespace transload {
@@ -33,31 +32,6 @@ std::uint64_t proc(const char* file, const std::string& name) {
   throw std::runtime_error("no " + name + " in /proc/self/" + file);
 }
 
-// What `measure` returns, called in a process of its own.
-template <class Measure>
-std::uint64_t in_own_process(Measure measure) {
-  int ends[2];
-  if (pipe(ends) != 0) throw std::runtime_error("pipe");
-  const pid_t child = fork();
-  if (child == 0) {
-    std::uint64_t measured = ~0ull;
-    try {
-      measured = measure();
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "%s\n", error.what());
-    }
-    const bool told = write(ends[1], &measured, sizeof measured) == sizeof measured;
-    _exit(told ? 0 : 1);
-  }
-  std::uint64_t measured = ~0ull;
-  const bool told = read(ends[0], &measured, sizeof measured) == sizeof measured;
-  close(ends[0]), close(ends[1]);
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_TRUE(told && status == 0);
-  return measured;
-}
-
 class TwoGigabytes : public testing::TestWithParam<const char*> {
  protected:
   static void SetUpTestSuite() {
@@ -71,7 +45,7 @@ class TwoGigabytes : public testing::TestWithParam<const char*> {
         state.set("layer." + std::to_string(i), tensor);
       }
       save(state, file());
-      return std::uint64_t{0};
+      return "";
     });
   }
   static void TearDownTestSuite() { fs::remove_all(folder_); }
@@ -81,22 +55,22 @@ class TwoGigabytes : public testing::TestWithParam<const char*> {
 };
 
 TEST_F(TwoGigabytes, AreOpenedWithoutReadingThem) {
-  const std::uint64_t read = in_own_process([] {
+  const std::string read = in_own_process([] {
     const std::uint64_t before = proc("io", "rchar");
     const Index index = open(file());
-    return proc("io", "rchar") - before;
+    return std::to_string(proc("io", "rchar") - before);
   });
-  EXPECT_LT(read, 1 << 20);
+  EXPECT_LT(std::stoull(read), 1u << 20);
 }
 
 TEST_P(TwoGigabytes, AreLoadedWithinTheBound) {
-  const std::uint64_t grown = in_own_process([] {
+  const std::uint64_t grown = std::stoull(in_own_process([] {
     const Emulated emulated;
     emulated.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(1, 3ull << 30);
     const std::uint64_t before = proc("status", "VmRSS");
     const StateDict state = load(file(), {.map_location = GetParam()});
-    return proc("status", "VmHWM") - before;
-  });
+    return std::to_string(proc("status", "VmHWM") - before);
+  }));
   EXPECT_GE(grown, kNbytes);
   EXPECT_LE(grown, kNbytes + kBound);
   RecordProperty("beyond_the_destination", std::to_string(grown - kNbytes));
@@ -105,7 +79,7 @@ TEST_P(TwoGigabytes, AreLoadedWithinTheBound) {
 }
 
 TEST_P(TwoGigabytes, FillLiveTensorsWithinTheBound) {
-  const std::uint64_t grown = in_own_process([] {
+  const std::uint64_t grown = std::stoull(in_own_process([] {
     const Emulated emulated;
     emulated.find<decltype(fake_cuda_configure)>("fake_cuda_configure")(1, 3ull << 30);
     const StateDict live = load(file(), {.map_location = GetParam()});
@@ -113,8 +87,8 @@ TEST_P(TwoGigabytes, FillLiveTensorsWithinTheBound) {
     std::ofstream("/proc/self/clear_refs") << 5 << std::flush;
     const std::uint64_t before = proc("status", "VmHWM");
     load_into(live, file());
-    return proc("status", "VmHWM") - before;
-  });
+    return std::to_string(proc("status", "VmHWM") - before);
+  }));
   EXPECT_LE(grown, kBound);
   std::printf("%s: %.2f MiB beyond the live tensors\n", GetParam(),
               static_cast<double>(grown) / (1 << 20));

@@ -1,4 +1,4 @@
-// Loads, fills and saves with devices: on the emulated driver, which counts every byte and fails on demand.
+// Loads, fills and saves with devices: on the emulated driver, which counts every byte.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -9,6 +9,7 @@
 #include "device/cuda_driver.h"
 #include "device/cuda_stream.h"
 #include "emulated.h"
+#include "mixed_model.h"
 #include "transload/transload.h"
 
 namespace transload {
@@ -17,29 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr int kDevices = 3;
 constexpr std::uint64_t kDeviceNbytes = 256ull << 20;
-
-Tensor counted(Dims shape, float from) {
-  const Tensor t = empty(shape, Dtype::float32);
-  auto* values = reinterpret_cast<float*>(t.data());
-  for (std::int64_t i = 0; i < t.numel(); ++i) values[i] = from + static_cast<float>(i);
-  return t;
-}
-
-// Small storages, large ones, a tied pair and a view; saved on several devices' tags.
-StateDict on_cpu() {
-  StateDict state;
-  state.set("encoder.weight", counted({1000, 700}, 1));
-  state.set("encoder.bias", counted({700}, 2));
-  const Tensor tied = counted({300, 300}, 3);
-  state.set("embed.weight", tied);
-  state.set("head.weight", tied);
-  state.set("head.bias", counted({3}, 4));
-  state.set("empty", counted({0}, 5));
-  const Tensor wide = counted({2'500'000}, 6);  // several staging slots long
-  state.set("wide", wide);
-  state.set("part", Tensor(wide.storage(), Dtype::float32, {10}, {2}, 77));
-  return state;
-}
 
 class OnEmulatedDevices : public testing::Test {
  protected:
@@ -51,7 +29,7 @@ class OnEmulatedDevices : public testing::Test {
     reset();
     std::string name = (fs::temp_directory_path() / "transload-XXXXXX").string();
     folder_ = mkdtemp(name.data());
-    state_ = on_cpu();
+    state_ = mixed_model();
     file_ = folder_ / "model.pt";
     save(state_, file_,
          {.map_location = {"head.bias:cuda:1", "wide:cuda:2", "encoder.bias:cpu", "cuda:0"}});
@@ -61,13 +39,6 @@ class OnEmulatedDevices : public testing::Test {
     fs::remove_all(folder_);
   }
   void reset() { emulated_.find<decltype(fake_cuda_reset)>("fake_cuda_reset")(); }
-  void fail_allocation(int device, std::uint64_t k) {
-    emulated_.find<decltype(fake_cuda_fail_allocation)>("fake_cuda_fail_allocation")(device, k, 2);
-  }
-  void fail_copy(int device, std::uint64_t k) {
-    emulated_.find<decltype(fake_cuda_fail_copy)>("fake_cuda_fail_copy")(device, k,
-                                                                         fake_cuda_fails_at_once);
-  }
   void expect_same(const StateDict& loaded) {
     for (const NamedTensor& t : state_.tensors()) {
       EXPECT_EQ(element_bytes(loaded.tensor(t.name)), element_bytes(t.value.tensor())) << t.name;
@@ -107,6 +78,7 @@ TEST_F(OnEmulatedDevices, EachByteOfAPlanCrossesOnceFromPinnedMemoryAndNoOtherDe
        MapLocation(MapLocation::Function([](const MapLocation::Stored& s) -> std::optional<Device> {
          return s.nbytes > 100'000 ? std::optional(cuda(1)) : std::nullopt;
        }))},
+      {"auto", "auto"},
       {"keys", {"encoder.*:cuda:1", "e*:cuda:2", "h*:cuda:2", "cpu"}},
   };
   for (const auto& [name, map_location] : kinds) {
@@ -155,98 +127,6 @@ TEST_F(OnEmulatedDevices, AutoFillsTheDevicesThatHaveRoom) {
 TEST_F(OnEmulatedDevices, LateStreamsChangeNothing) {
   emulated_.find<decltype(fake_cuda_delay)>("fake_cuda_delay")(2000);
   expect_same(load(file_, {.map_location = "cuda:0"}));
-}
-
-TEST_F(OnEmulatedDevices, AnAllocationThatFailsNamesDeviceAndBytesAndLeavesNothing) {
-  for (std::uint64_t k = 1;; ++k) {
-    ASSERT_LT(k, 100u);
-    fail_allocation(0, k);
-    bool failed = false;
-    try {
-      const StateDict loaded = load(file_, {.map_location = "cuda:0"});
-    } catch (const DeviceError& error) {
-      failed = true;
-      EXPECT_NE(std::string(error.what()).find("cuda:0"), std::string::npos) << error.what();
-      EXPECT_NE(std::string(error.what()).find("bytes"), std::string::npos) << error.what();
-    }
-    reset();
-    EXPECT_EQ(alive(0), 0u) << k;
-    if (!failed) break;
-  }
-}
-
-TEST_F(OnEmulatedDevices, ACopyThatFailsNamesTheKeyAndLeavesNothing) {
-  for (std::uint64_t k = 1;; ++k) {
-    ASSERT_LT(k, 100u);
-    fail_copy(0, k);
-    bool failed = false;
-    try {
-      const StateDict loaded = load(file_, {.map_location = "cuda:0"});
-    } catch (const DeviceError& error) {
-      failed = true;
-      EXPECT_NE(std::string(error.what()).find("for \""), std::string::npos) << error.what();
-      EXPECT_NE(std::string(error.what()).find("cuda:0"), std::string::npos) << error.what();
-    }
-    reset();
-    EXPECT_EQ(alive(0), 0u) << k;
-    EXPECT_EQ(emulated_.find<decltype(fake_cuda_pinned_nbytes)>("fake_cuda_pinned_nbytes")(), 0u);
-    if (!failed) break;
-  }
-}
-
-TEST_F(OnEmulatedDevices, AFillThatFailsSaysTrulyWhatIsNewAndWhatUntouched) {
-  for (std::uint64_t k = 1;; ++k) {
-    ASSERT_LT(k, 100u);
-    const StateDict live = live_on(cuda(1));
-    fail_copy(1, k);
-    std::string text;
-    try {
-      load_into(live, file_);
-    } catch (const DeviceError& error) {
-      text = error.what();
-    }
-    reset();
-    if (text.empty()) {
-      expect_same_values(live);
-      break;
-    }
-    const auto line = [&](const std::string& name) {
-      const std::size_t at = text.find("  " + name + ": ");
-      return text.substr(at, text.find('\n', at + 1) - at);
-    };
-    for (const NamedTensor& t : live.tensors()) {
-      if (t.value.tensor().numel() == 0) continue;
-      const std::string key = "\"" + t.name + "\"";
-      const auto now = element_bytes(t.value.tensor());
-      const bool is_new = now == element_bytes(state_.tensor(t.name));
-      const bool is_zero = now == std::vector<std::byte>(now.size());
-      EXPECT_TRUE(is_new || line("new").find(key) == std::string::npos) << t.name << "\n" << text;
-      EXPECT_TRUE(is_zero || line("untouched").find(key) == std::string::npos) << t.name << "\n"
-                                                                               << text;
-      EXPECT_NE(text.find(key), std::string::npos) << text;
-    }
-  }
-}
-
-TEST_F(OnEmulatedDevices, ASaveThatFailsLeavesTheOldFile) {
-  const StateDict loaded = load(file_, {.map_location = "cuda:2"});
-  const auto old_time = fs::last_write_time(file_);
-  for (std::uint64_t k = 1;; ++k) {
-    ASSERT_LT(k, 100u);
-    fail_copy(2, k);
-    bool failed = false;
-    try {
-      save(loaded, file_);
-    } catch (const DeviceError& error) {
-      failed = true;
-      EXPECT_NE(std::string(error.what()).find("for \""), std::string::npos) << error.what();
-      EXPECT_EQ(fs::last_write_time(file_), old_time);
-      EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);  // nothing beside it
-    }
-    reset();
-    if (!failed) break;
-  }
-  expect_same(load(file_, {.map_location = "cpu"}));
 }
 
 TEST_F(OnEmulatedDevices, BorrowedMemoryIsFilledInPlace) {

@@ -2,6 +2,7 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <map>
 
 #include "device/backend.h"
@@ -26,6 +27,15 @@ struct Slot {
   std::uint64_t mark = 0;
   std::vector<std::uint32_t> transfers;  // that are under way from it
 };
+
+// Of a storage, for who is told of a failure: "encoder.weight" (float32 [10, 10]).
+std::string first_user(const Index& index, std::uint32_t storage) {
+  for (const NamedTensor& tensor : index.contents.tensors()) {
+    if (tensor.value.storage_number() == storage)
+      return '"' + tensor.name + "\" (" + str(tensor.value) + ")";
+  }
+  return "storage \"" + index.storages[storage].key + '"';
+}
 
 class Loader {
  public:
@@ -54,9 +64,11 @@ class Loader {
       error = std::current_exception();
     }
     for (Slot& slot : slots_) {
+      std::uint32_t at_fault = kNobody;
       try {
-        settle(slot);
-      } catch (...) {
+        settle(slot, at_fault);
+      } catch (Error& failed) {
+        add_key(failed, at_fault);
         if (!error) error = std::current_exception();
       }
     }
@@ -64,6 +76,8 @@ class Loader {
   }
 
  private:
+  static constexpr std::uint32_t kNobody = 0xFFFFFFFF;  // instead of a transfer
+
   struct Group {
     std::uint32_t begin = 0, end = 0;  // of plan_.transfers
   };
@@ -129,19 +143,20 @@ class Loader {
       const Group group = next_group();
       if (group.begin == group.end) return;
       for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::begun;
+      std::uint32_t at_fault = group.begin;
       try {
         const Transfer& first = transfer(group.begin);
         const bool on_host = device_of(first).kind == DeviceKind::cpu;
         if (!straight(first)) {
-          convert_one(group.begin, reader,
+          convert_one(group.begin, reader, at_fault,
                       raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes);
         } else if (on_host) {
           read_to_host(group);
         } else {
-          read_to_device(group);
+          read_to_device(group, at_fault);
         }
       } catch (Error& error) {
-        add_key(error, transfer(group.begin));
+        add_key(error, at_fault);
         throw;
       }
       for (std::uint32_t t = group.begin; t < group.end; ++t) done_nbytes_ += transfer(t).nbytes;
@@ -149,15 +164,12 @@ class Loader {
   }
 
   // Who is told of a failure wants to know which tensor it was.
-  void add_key(Error& error, const Transfer& t) const {
-    const std::string device = device_of(t).str();
-    if (!plan_.keys.empty()) return error.add("for \"" + plan_.keys[t.fills] + "\" on " + device);
-    for (const NamedTensor& tensor : index_.contents.tensors()) {
-      if (tensor.value.storage_number() == t.fills) {
-        return error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + ", to " + device +
-                         ")");
-      }
-    }
+  void add_key(Error& error, std::uint32_t number) const {
+    if (number == kNobody) return;
+    const Transfer& t = transfer(number);
+    error.add("for " +
+              (plan_.keys.empty() ? first_user(index_, t.fills) : '"' + plan_.keys[t.fills] + '"') +
+              ", " + std::to_string(t.nbytes) + " bytes to " + device_of(t).str());
   }
 
   void read_to_host(Group group) {
@@ -175,8 +187,8 @@ class Loader {
     for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::done;
   }
 
-  void read_to_device(Group group) {
-    Slot& slot = take_slot();
+  void read_to_device(Group group, std::uint32_t& at_fault) {
+    Slot& slot = take_slot(at_fault);
     try {
       const Transfer &first = transfer(group.begin), &last = transfer(group.end - 1);
       const std::uint64_t begin = file_offset(first),
@@ -207,7 +219,8 @@ class Loader {
   }
 
   // Bytes that are inflated, swapped, cast or rearranged: read, then converted into place, or into a slot and from there.
-  void convert_one(std::uint32_t number, PieceReader& reader, std::byte* raw) {
+  void convert_one(std::uint32_t number, PieceReader& reader, std::uint32_t& at_fault,
+                   std::byte* raw) {
     static const Steps kNone;
     const Transfer& t = transfer(number);
     const Steps& steps = t.steps == Transfer::kAsIs ? kNone : plan_.steps[t.steps];
@@ -222,7 +235,7 @@ class Loader {
         reached_[number] = Reached::done;
         return;
       }
-      through_slot(number, [&](Slot& slot) {
+      through_slot(number, at_fault, [&](Slot& slot) {
         convert(steps, raw, 1, slot.bytes.data(), 1, count);
         slot.stream->to_device(base + t.target_offset, slot.bytes.first(count * to_size));
       });
@@ -247,7 +260,7 @@ class Loader {
       reached_[number] = Reached::done;
       return;
     }
-    through_slot(number, [&](Slot& slot) {
+    through_slot(number, at_fault, [&](Slot& slot) {
       std::uint64_t staged = 0;
       for_each_run(
           box, t.target_offset, t.numel,
@@ -265,8 +278,8 @@ class Loader {
   }
 
   template <class Fill>
-  void through_slot(std::uint32_t number, const Fill& fill) {
-    Slot& slot = take_slot();
+  void through_slot(std::uint32_t number, std::uint32_t& at_fault, const Fill& fill) {
+    Slot& slot = take_slot(at_fault);
     try {
       slot.stream = streams_.at(device_of(transfer(number))).get();
       slot.transfers.push_back(number);
@@ -280,15 +293,16 @@ class Loader {
     give_back(slot);
   }
 
-  // The slot that has waited longest for its copies; they are done when this returns.
-  Slot& take_slot() {
+  // The slot that has waited longest for its copies; they are done when this returns. If one of them has failed this
+  // throws, and that transfer is at fault, not the one that the slot is for.
+  Slot& take_slot(std::uint32_t& at_fault) {
     std::unique_lock lock(mutex_);
     returned_.wait(lock, [&] { return !free_.empty(); });
     Slot* slot = free_.front();
     free_.erase(free_.begin());
     lock.unlock();
     try {
-      settle(*slot);
+      settle(*slot, at_fault);
     } catch (...) {
       give_back(*slot);
       throw;
@@ -302,20 +316,18 @@ class Loader {
     returned_.notify_one();
   }
 
-  void settle(Slot& slot) {
+  void settle(Slot& slot, std::uint32_t& at_fault) {
     CopyStream* const stream = slot.stream;
     if (!stream) return;
     slot.stream = nullptr;
     const std::vector<std::uint32_t> under_way = std::move(slot.transfers);
     slot.transfers.clear();
-    try {
-      stream->wait(slot.mark ? slot.mark : stream->mark());
-      slot.mark = 0;
-    } catch (Error& error) {
-      slot.mark = 0;
-      if (!under_way.empty()) add_key(error, transfer(under_way.front()));
-      throw;
-    }
+    const std::uint64_t mark = slot.mark;
+    slot.mark = 0;
+    const std::uint32_t before = at_fault;
+    if (!under_way.empty()) at_fault = under_way.front();
+    stream->wait(mark ? mark : stream->mark());
+    at_fault = before;
     for (const std::uint32_t t : under_way) reached_[t] = Reached::done;
   }
 
@@ -339,11 +351,24 @@ class Loader {
 
 }  // namespace
 
-std::vector<Storage> allocate_targets(const Plan& plan) {
+std::vector<Storage> allocate_targets(const Plan& plan, const Index& index) {
   std::vector<Storage> targets;
   targets.reserve(plan.targets.size());
   for (const Target& target : plan.targets) {
-    targets.push_back(target.existing ? *target.existing : allocate(target.device, target.nbytes));
+    try {
+      targets.push_back(target.existing ? *target.existing
+                                        : allocate(target.device, target.nbytes));
+    } catch (Error& error) {
+      const auto of_target = [&](const Placement& p) { return p.target == targets.size(); };
+      const auto first = std::find_if(plan.placements.begin(), plan.placements.end(), of_target);
+      const auto count = std::count_if(first, plan.placements.end(), of_target);
+      if (count > 0) {
+        const auto number = static_cast<std::uint32_t>(first - plan.placements.begin());
+        error.add("for " + first_user(index, number) +
+                  (count > 1 ? " and " + std::to_string(count - 1) + " more storages" : ""));
+      }
+      throw;
+    }
   }
   return targets;
 }

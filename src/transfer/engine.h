@@ -9,7 +9,7 @@
 namespace transload {
 
 // Memory for each of the plan's targets, in its order: allocated, or what already lives. A failure frees it all.
-std::vector<Storage> allocate_targets(const Plan& plan);
+std::vector<Storage> allocate_targets(const Plan& plan, const Index& index);
 
 // How far each transfer came, by number: what a load_into that fails has to tell.
 enum class Reached : std::uint8_t { untouched, begun, done };
