@@ -125,13 +125,27 @@ TorchObjects::Known TorchObjects::known(NodeId callable) {
   return at->second = found;
 }
 
-std::uint32_t TorchObjects::location_number(std::string_view location) {
-  const auto found = std::find(index_.locations.begin(), index_.locations.end(), location);
-  if (found == index_.locations.end()) {
-    index_.locations.emplace_back(location);
-    return static_cast<std::uint32_t>(index_.locations.size() - 1);
+std::uint32_t TorchObjects::location_number(NodeId location) {
+  if (location == last_location_) return last_location_number_;
+  const std::string text(nodes_.as_text(location));
+  const auto next = static_cast<std::uint32_t>(index_.locations.size());
+  const auto [at, is_new] = location_numbers_.try_emplace(text, next);
+  if (is_new) index_.locations.push_back(text);
+  last_location_ = location;
+  return last_location_number_ = at->second;
+}
+
+Dtype TorchObjects::dtype_of_class(NodeId storage_class, std::string_view key) {
+  if (storage_class == last_class_) return last_dtype_;
+  const std::string_view module = nodes_.module_of(storage_class),
+                         name = nodes_.name_of(storage_class);
+  const auto dtype = name == "UntypedStorage" ? Dtype::uint8 : dtype_from_storage_class(name);
+  if (!dtype || (module != "torch" && module != "torch.storage" && module != "torch.cuda")) {
+    throw FormatError("storage \"" + std::string(key) + "\" is of class " + dotted(module, name) +
+                      ", which is no storage class of torch");
   }
-  return static_cast<std::uint32_t>(found - index_.locations.begin());
+  last_class_ = storage_class;
+  return last_dtype_ = *dtype;
 }
 
 // ("storage", storage class, key, location, numel): torch/serialization.py, persistent_load.
@@ -146,35 +160,32 @@ NodeId TorchObjects::persistent(NodeId id) {
     throw FormatError(
         "a persistent id that is not (\"storage\", class, key, location, number of elements)");
   }
-  const std::string_view storage_class = nodes_.name_of(parts[1]), key = nodes_.as_text(parts[2]);
-  const std::string_view module = nodes_.module_of(parts[1]);
-  const auto dtype =
-      storage_class == "UntypedStorage" ? Dtype::uint8 : dtype_from_storage_class(storage_class);
-  if (!dtype || (module != "torch" && module != "torch.storage" && module != "torch.cuda")) {
-    throw FormatError("storage \"" + std::string(key) + "\" is of class " +
-                      dotted(module, storage_class) + ", which is no storage class of torch");
-  }
+  const std::string_view key = nodes_.as_text(parts[2]);
+  const Dtype dtype = dtype_of_class(parts[1], key);
   const std::int64_t count = nodes_.as_integer(parts[4]);
   if (count < 0)
     throw FormatError("storage \"" + std::string(key) + "\" of " + std::to_string(count) +
                       " elements");
   const std::uint64_t nbytes =
-      checked_mul(static_cast<std::uint64_t>(count), itemsize(*dtype), "a storage's size");
-  const auto next = static_cast<std::uint32_t>(index_.storages.size());
-  const auto [at, is_new] = numbers_.try_emplace(std::string(key), next);
-  if (is_new) {
-    index_.storages.push_back({nbytes, location_number(nodes_.as_text(parts[3])),
-                               info(*dtype).swap_nbytes, *dtype, std::string(key)});
-  } else {
-    const StoredStorage& first = index_.storages[at->second];
-    if (first.nbytes != nbytes || first.dtype != *dtype) {
-      throw FormatError("storage \"" + std::string(key) + "\" is mentioned as " +
-                        std::string(name(*dtype)) + " of " + std::to_string(nbytes) +
-                        " bytes, and before as " + std::string(name(first.dtype)) + " of " +
-                        std::to_string(first.nbytes));
-    }
+      checked_mul(static_cast<std::uint64_t>(count), itemsize(dtype), "a storage's size");
+  const std::size_t hash = std::hash<std::string_view>()(key);
+  const std::uint32_t* const known_number = numbers_.find(
+      hash, [&](std::uint32_t candidate) { return index_.storages[candidate].key == key; });
+  const std::uint32_t number =
+      known_number ? *known_number : static_cast<std::uint32_t>(index_.storages.size());
+  if (!known_number) {
+    numbers_.add(hash, number);
+    index_.storages.push_back(
+        {nbytes, location_number(parts[3]), info(dtype).swap_nbytes, dtype, std::string(key)});
   }
-  return nodes_.storage(at->second, *dtype, static_cast<std::uint64_t>(count));
+  const StoredStorage& first = index_.storages[number];
+  if (first.nbytes != nbytes || first.dtype != dtype) {
+    throw FormatError("storage \"" + std::string(key) + "\" is mentioned as " +
+                      std::string(name(dtype)) + " of " + std::to_string(nbytes) +
+                      " bytes, and before as " + std::string(name(first.dtype)) + " of " +
+                      std::to_string(first.nbytes));
+  }
+  return nodes_.storage(number, dtype, static_cast<std::uint64_t>(count));
 }
 
 Dims TorchObjects::dims(NodeId node, const char* what) const {

@@ -51,14 +51,20 @@ class TorchObjects : public PickleObjects {
   NodeId inert(NodeId callable, NodeId arguments, Made made);
   Dims dims(NodeId node, const char* what) const;
   bool truth(NodeId node, const char* what) const;
-  std::uint32_t location_number(std::string_view location);
+  Dtype dtype_of_class(NodeId storage_class, std::string_view key);
+  std::uint32_t location_number(NodeId location);
 
   NodeTable& nodes_;
   Index& index_;
   const OpenOptions& options_;
   const std::string& where_;
   std::unordered_map<NodeId, Known> known_;  // by the node of the name, which a pickle stores once
-  std::unordered_map<std::string, std::uint32_t> numbers_;
+  FlatIndex<std::uint32_t> numbers_;         // of index_.storages, by key
+  std::unordered_map<std::string, std::uint32_t> location_numbers_;
+  // What the last storage was of: most are of the same class and place.
+  NodeId last_class_ = kNoNode, last_location_ = kNoNode;
+  Dtype last_dtype_ = Dtype::uint8;
+  std::uint32_t last_location_number_ = 0;
 };
 
 // Whether a name is that of plain data, which may be written to a pickle again: no code is run for it but its own

@@ -40,6 +40,10 @@ std::uint32_t clipped(std::uint64_t value) {
   return value >= kInZip64 ? kInZip64 : static_cast<std::uint32_t>(value);
 }
 
+std::string label_of(const ZipMember& member) {
+  return "member \"" + std::string(member.name) + "\"";
+}
+
 }  // namespace
 
 void ZipArchive::fail(std::uint64_t offset, const std::string& what) const {
@@ -84,6 +88,7 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
                                   std::to_string(directory_nbytes) + " bytes");
   }
   directory_ = read_text(file, directory_offset, directory_nbytes);
+  if (count > 0xFFFFFFFE) fail(tail_offset + found, "more than 4294967294 members");
   members_.reserve(count);
   by_name_.reserve(count);
   std::uint64_t here = 0;
@@ -108,7 +113,7 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
                      0,
                      at<std::uint32_t>(entry, 16),
                      method == 8};
-    const std::string label = "member \"" + std::string(member.name) + "\"";
+    const auto label = [&] { return label_of(member); };
     // The zip64 field has those of the three that do not fit, in this order.
     std::string_view extra = entry.substr(kDirectoryEntryNbytes + name_nbytes, extra_nbytes);
     bool missing = member.nbytes == kInZip64 || member.stored_nbytes == kInZip64 ||
@@ -122,7 +127,7 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
         for (std::uint64_t* value :
              {&member.nbytes, &member.stored_nbytes, &member.header_offset}) {
           if (*value != kInZip64) continue;
-          if (field.size() < 8) fail(where, label + ": a zip64 field that is too short");
+          if (field.size() < 8) fail(where, label() + ": a zip64 field that is too short");
           *value = at<std::uint64_t>(field, 0);
           field.remove_prefix(8);
         }
@@ -130,38 +135,40 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
       extra.remove_prefix(4 + field_nbytes);
     }
     if (missing)
-      fail(where, label + ": its size or place should be in a zip64 field, there is none");
-    if (flags & kEncrypted) fail(where, label + " is encrypted");
+      fail(where, label() + ": its size or place should be in a zip64 field, there is none");
+    if (flags & kEncrypted) fail(where, label() + " is encrypted");
     if (method != 0 && method != 8)
       fail(where,
-           label + " is compressed by method " + std::to_string(method) + ", known are 0 and 8");
+           label() + " is compressed by method " + std::to_string(method) + ", known are 0 and 8");
     if (method == 0 && member.stored_nbytes != member.nbytes) {
-      fail(where, label + " is stored in " + std::to_string(member.stored_nbytes) +
+      fail(where, label() + " is stored in " + std::to_string(member.stored_nbytes) +
                       " bytes and has " + std::to_string(member.nbytes));
     }
     if (member.header_offset > size || size - member.header_offset < kLocalHeaderNbytes ||
         member.stored_nbytes > size - member.header_offset - kLocalHeaderNbytes) {
-      fail(where, label + ": " + std::to_string(member.stored_nbytes) + " bytes at offset " +
+      fail(where, label() + ": " + std::to_string(member.stored_nbytes) + " bytes at offset " +
                       std::to_string(member.header_offset) + ", beyond the file's " +
                       std::to_string(size));
     }
     const std::size_t slash = member.name.find('/');
     if (slash == std::string_view::npos)
-      fail(where, label + " lies in no folder, as those of PyTorch do");
+      fail(where, label() + " lies in no folder, as those of PyTorch do");
     if (i == 0) root_ = member.name.substr(0, slash);
     if (member.name.substr(0, slash) != root_)
-      fail(where, label + " lies in another folder than \"" + root_ + "\"");
-    if (!by_name_.try_emplace(member.name.substr(slash + 1), members_.size()).second) {
-      fail(where, label + " is there twice");
-    }
+      fail(where, label() + " lies in another folder than \"" + root_ + "\"");
+    const std::string_view name = member.name.substr(slash + 1);
+    if (find(name)) fail(where, label() + " is there twice");
+    by_name_.add(std::hash<std::string_view>()(name), static_cast<std::uint32_t>(i));
     members_.push_back(member);
     here += whole;
   }
 }
 
 ZipMember* ZipArchive::find(std::string_view name) {
-  const auto found = by_name_.find(name);
-  return found == by_name_.end() ? nullptr : &members_[found->second];
+  const std::uint32_t* const found = by_name_.find(
+      std::hash<std::string_view>()(name),
+      [&](std::uint32_t number) { return members_[number].name.substr(root_.size() + 1) == name; });
+  return found ? &members_[*found] : nullptr;
 }
 
 void ZipArchive::find_data(std::vector<ZipMember*> members) {
@@ -182,14 +189,14 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
       window_offset = offset;
     }
     const std::string_view header = std::string_view(window).substr(offset - window_offset);
-    const std::string label = "member \"" + std::string(member.name) + "\"";
+    const auto label = [&] { return label_of(member); };
     if (at<std::uint32_t>(header, 0) != kLocalHeader)
-      fail(offset, label + " has no local header where the directory says");
+      fail(offset, label() + " has no local header where the directory says");
     member.data_offset =
         offset + kLocalHeaderNbytes + at<std::uint16_t>(header, 26) + at<std::uint16_t>(header, 28);
     if (member.data_offset > file_.nbytes ||
         member.stored_nbytes > file_.nbytes - member.data_offset) {
-      fail(offset, label + ": " + std::to_string(member.stored_nbytes) + " bytes from offset " +
+      fail(offset, label() + ": " + std::to_string(member.stored_nbytes) + " bytes from offset " +
                        std::to_string(member.data_offset) + " on, beyond the file's " +
                        std::to_string(file_.nbytes));
     }
@@ -197,7 +204,7 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
 }
 
 std::string ZipArchive::read(ZipMember& member, std::uint64_t max_nbytes) {
-  const std::string label = "member \"" + std::string(member.name) + "\"";
+  const std::string label = label_of(member);
   if (member.nbytes > max_nbytes) {
     fail(member.header_offset, label + " of " + std::to_string(member.nbytes) + " bytes, at most " +
                                    std::to_string(max_nbytes) + " are read");

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "io/file.h"
+#include "types/flat_index.h"
 
 namespace transload {
 
@@ -41,7 +41,7 @@ class ZipArchive {
   std::string directory_;
   std::string root_;
   std::vector<ZipMember> members_;
-  std::unordered_map<std::string_view, std::size_t> by_name_;
+  FlatIndex<std::uint32_t> by_name_;  // numbers of members_
 };
 
 // Lays members out one after the other, and writes their headers. Offsets are fixed before any CRC is known.

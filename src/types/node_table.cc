@@ -257,30 +257,18 @@ NodeId NodeTable::find(NodeId dict, std::size_t key_hash, NodeId key, std::strin
     }
     return kNoNode;
   }
-  const std::size_t mask = slots_.size() - 1;
-  for (std::size_t at = mix(key_hash, dict) & mask; slots_[at].dict != kNoNode;
-       at = (at + 1) & mask) {
-    if (slots_[at].dict != dict) continue;
-    entry = slots_[at].entry;
-    if (equal(all[2 * std::size_t{entry}])) return all[2 * std::size_t{entry} + 1];
-  }
-  return kNoNode;
+  const Entry* const found =
+      entries_of_large_dicts_.find(mix(key_hash, dict), [&](const Entry& candidate) {
+        return candidate.dict == dict && equal(all[2 * std::size_t{candidate.number}]);
+      });
+  if (!found) return kNoNode;
+  entry = found->number;
+  return all[2 * std::size_t{entry} + 1];
 }
 
 void NodeTable::index_entry(NodeId dict, std::uint32_t entry) {
-  if ((slots_used_ + 1) * 2 > slots_.size()) {
-    std::vector<Slot> old(std::max<std::size_t>(64, slots_.size() * 2));
-    old.swap(slots_);
-    slots_used_ = 0;
-    for (const Slot& slot : old) {
-      if (slot.dict != kNoNode) index_entry(slot.dict, slot.entry);
-    }
-  }
-  const std::size_t mask = slots_.size() - 1;
-  std::size_t at = mix(hash(entries(dict)[2 * std::size_t{entry}]), dict) & mask;
-  while (slots_[at].dict != kNoNode) at = (at + 1) & mask;
-  slots_[at] = {dict, entry};
-  ++slots_used_;
+  entries_of_large_dicts_.add(mix(hash(entries(dict)[2 * std::size_t{entry}]), dict),
+                              {dict, entry});
 }
 
 std::size_t NodeTable::hash(NodeId key) const {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "transload/state_dict.h"
+#include "types/flat_index.h"
 
 namespace transload {
 
@@ -130,9 +131,9 @@ class NodeTable {
     std::uint32_t count;  // items, entries, bytes of text; of a storage its number
     std::uint64_t begin;  // into refs_, text_ or rows_; or the value itself
   };
-  struct Slot {  // of the index over the entries of all large dicts
-    NodeId dict = kNoNode;
-    std::uint32_t entry = 0;
+  struct Entry {
+    NodeId dict;
+    std::uint32_t number;
   };
 
   NodeId add(ValueKind kind, std::uint8_t tag, std::uint32_t count, std::uint64_t begin);
@@ -149,8 +150,7 @@ class NodeTable {
   std::vector<TensorRow> rows_;
   std::vector<std::int64_t> sizes_;
   std::unordered_map<NodeId, NodeId> attributes_;
-  std::vector<Slot> slots_;
-  std::size_t slots_used_ = 0;
+  FlatIndex<Entry> entries_of_large_dicts_;
 };
 
 }  // namespace transload
