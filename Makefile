@@ -7,7 +7,7 @@ PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapid
   libssl-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all packages demo test test-torch older-torch asan tsan format tidy clean
+.PHONY: all packages demo test gpu test-torch older-torch asan tsan format tidy clean
 
 all: build-dev
 
@@ -49,6 +49,10 @@ asan: build-asan
 
 tsan: build-tsan
 	$(CTEST) --preset tsan
+
+# A folder to carry to a machine with a GPU: there, `bash run.sh` asks, tests and times all in one call.
+gpu: build-gpu
+	bash cmake/gpu_bundle.sh build/gpu build/gpu-bundle
 
 format:
 	clang-format -i $$(git ls-files '*.cc' '*.h' '*.cu')

@@ -36,4 +36,9 @@ struct Emulated {
 
   void* library;
 };
+// For what needs a GPU and does not mind which: the machine's own, else an emulated one.
+inline void have_a_gpu() {
+  if (devices().back().kind != DeviceKind::cuda) use_cuda_driver(TRANSLOAD_FAKE_CUDA);
+}
+
 }  // namespace transload
