@@ -48,6 +48,8 @@ struct MemoryUse {
   std::uint64_t reserved_peak = 0;
   // An allocation takes a multiple of this many bytes of `allocated`.
   std::uint64_t granularity = 1;
+  // An allocation starts at a multiple of this many bytes, and so does each storage inside one.
+  std::uint64_t alignment = 1;
 };
 
 // Every device that is here: cpu, meta, then the GPUs. Makes no context.

@@ -37,8 +37,6 @@ class Backend {
   virtual MemoryUse memory_use(Device device) const = 0;
   virtual Storage allocate(Device device, std::uint64_t nbytes) = 0;  // bytes not initialised
   virtual void empty_cache(Device device) = 0;
-  // What `nbytes` of an allocation start at a multiple of, inside a slab.
-  virtual std::uint64_t alignment() const = 0;
   // Page-aligned host memory that the device copies from and to while the caller goes on: pinned for a GPU.
   virtual Storage allocate_staging(Device device, std::uint64_t nbytes) = 0;
   // Copies start after all that is queued on `after`, a stream of the caller's on that device; 0: none.

@@ -57,7 +57,7 @@ class CpuBackend : public Backend {
     use.free = memory_info("MemAvailable:");
     use.allocated = use.reserved = allocated_;
     use.allocated_peak = use.reserved_peak = peak_;
-    use.granularity = kAlignment;
+    use.granularity = use.alignment = kAlignment;
     return use;
   }
 
@@ -86,7 +86,6 @@ class CpuBackend : public Backend {
   }
 
   void empty_cache(Device) override {}
-  std::uint64_t alignment() const override { return kAlignment; }
 
   Storage allocate_staging(Device, std::uint64_t nbytes) override {
     const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));

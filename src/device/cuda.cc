@@ -6,7 +6,6 @@
 namespace transload {
 namespace {
 
-constexpr std::uint64_t kAlignment = 256;  // as the driver's own allocations have at least
 
 // Keeps a storage's bytes; its address is the storage's identity, also where there are no bytes.
 struct DeviceMemory {
@@ -58,8 +57,6 @@ class CudaBackend final : public Backend {
   void empty_cache(Device device) override {
     if (const auto used = devices_->find(device)) used->empty_cache();
   }
-
-  std::uint64_t alignment() const override { return kAlignment; }
 
   Storage allocate_staging(Device device, std::uint64_t nbytes) override {
     const auto memory = std::make_shared<PinnedMemory>(devices_->use(device));

@@ -155,6 +155,7 @@ MemoryUse CudaDevice::memory_use() {
   use.reserved = pool_.get(CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
   use.reserved_peak = pool_.get(CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH);
   use.granularity = granularity_;
+  use.alignment = 256;  // as the driver's own allocations have at least
   return use;
 }
 

@@ -20,7 +20,6 @@ class MetaBackend : public Backend {
     return Storage(device, nullptr, nbytes, std::make_shared<char>());
   }
   void empty_cache(Device) override {}
-  std::uint64_t alignment() const override { return 1; }
   Storage allocate_staging(Device, std::uint64_t) override {
     throw Error("meta has no bytes to stage");
   }

@@ -14,9 +14,6 @@ namespace {
 // ones have an allocation of their own, which goes when they do.
 constexpr std::uint64_t kSmall = 256 << 10, kSlab = 4 << 20;
 
-// Start of a storage in a slab: a cache line; a GPU's widest loads. backend.h, alignment().
-std::uint64_t alignment(Device device) { return device.kind == DeviceKind::cuda ? 256 : 64; }
-
 struct Decision {
   Device device;
   std::uint32_t rule;
@@ -29,7 +26,10 @@ class Planner {
     plan_.slot_nbytes = slot_nbytes(options.engine.staging_nbytes);
     for (const auto& rule : options.map_location.rules()) plan_.rules.push_back(rule.str());
     plan_.rules.push_back("where it was saved");
-    for (const MemoryUse& use : memory) left_[use.device] = use.free;
+    for (const MemoryUse& use : memory) {
+      left_[use.device] = use.free;
+      alignment_[use.device] = use.alignment;
+    }
   }
 
   Plan run() {
@@ -122,10 +122,11 @@ class Planner {
   }
 
   Device automatic(std::uint32_t s) {
-    const std::uint64_t wanted = nbytes_there(s) + alignment(cuda()) + 512;
+    const std::uint64_t nbytes = nbytes_there(s);
     const MemoryUse* best = nullptr;
     for (const MemoryUse& use : memory_) {
-      if (use.device.kind != DeviceKind::cuda || left_[use.device] < wanted) continue;
+      const bool accelerator = use.device != kCpu && use.device != kMeta;
+      if (!accelerator || left_[use.device] < nbytes + use.alignment + use.granularity) continue;
       // The device that was filled last goes on being filled: layers stay together.
       if (use.device == last_automatic_) return use.device;
       if (!best || left_[use.device] > left_[best->device]) best = &use;
@@ -213,7 +214,7 @@ class Planner {
 
   // A small storage goes into the device's open slab, if it fits; a large one has a target of its own.
   void place_bytes(Placement& placement, Device device, std::uint64_t nbytes) {
-    const std::uint64_t step = alignment(device);
+    const std::uint64_t step = alignment_[device];
     if (nbytes < kSmall) {
       const auto [slab, is_new] = slabs_.try_emplace(device, Placement::kNowhere);
       if (slab->second != Placement::kNowhere) {
@@ -267,7 +268,7 @@ class Planner {
   std::vector<bool> used_;
   std::vector<Dtype> dtypes_;
   std::vector<std::vector<std::string>> keys_;  // by storage
-  std::map<Device, std::uint64_t> left_;
+  std::map<Device, std::uint64_t> left_, alignment_;
   std::map<Device, std::uint32_t> slabs_;  // the open one, in Plan::targets
   std::map<Device, DeviceNeed> needs_;
   Device last_automatic_ = kMeta;
