@@ -10,6 +10,7 @@
 #include "plan/match.h"
 #include "plan/select.h"
 #include "transfer/engine.h"
+#include "transfer/verify.h"
 #include "transload/transload.h"
 #include "types/node_table.h"
 
@@ -28,6 +29,10 @@ std::vector<Storage> storages_in(const Plan& plan, const Index& index,
       continue;
     }
     const Storage& target = targets[placement.target];
+    if (placement.offset == 0 && placement.nbytes == target.nbytes()) {
+      storages.push_back(target);
+      continue;
+    }
     std::byte* const data = target.data() + placement.offset;
     storages.emplace_back(target.device(), data, placement.nbytes,
                           std::shared_ptr<void>(target.owner(), data));
@@ -77,12 +82,18 @@ std::string filled_so_far(const Plan& plan, const std::vector<Reached>& reached)
   return "new: " + listed(whole) + "\n  torn: " + listed(torn) + "\n  untouched: " + listed(none);
 }
 
+std::vector<std::uint32_t> pieces_of(const Plan& plan) {
+  std::set<std::uint32_t> pieces;
+  for (const Transfer& transfer : plan.transfers) pieces.insert(transfer.piece);
+  return {pieces.begin(), pieces.end()};
+}
+
 FillResult fill_transactionally(const StateDict& live, const std::filesystem::path& path,
                                 const FillOptions& options) {
   // Everything that can fail while reading has failed before the first live byte changes.
   const StateDict staged = load(path, {.map_location = kCpu,
                                        .select = {},
-                                       .dtype = {},
+                                       .verify = options.verify,
                                        .engine = options.engine,
                                        .open = options.open});
   FillOptions now = options;
@@ -128,8 +139,12 @@ StateDict load(Index index, const LoadOptions& options) {
   const std::vector<MemoryUse> memory = memory_for(index, options.map_location);
   const Plan plan = plan_load(index, options, memory);  // every decision, before any effect; pure
   // too little memory fails here, early
-  const std::vector<Storage> targets = allocate_targets(plan, index);
-  run_load(plan, index, targets, options.engine);  // the only step that takes time
+  const std::vector<Storage> targets = allocate_targets(plan, index, options.allocate);
+  if (options.verify) {
+    run_verified_load(plan, index, targets, options.engine);
+  } else {
+    run_load(plan, index, targets, options.engine);  // the only step that takes time
+  }
   const StateDict contents = with_dtype(index.contents, plan, index, options.dtype);
   return contents.over(storages_in(plan, index, targets));  // same tensors, now over real bytes
 }
@@ -144,10 +159,11 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
   const FillResult result =
       match(live, index.contents, options, index.files.front().path.string()).result;
   const Plan plan = plan_load_into(live, index, options);
+  if (options.verify) verify_pieces(index, pieces_of(plan), options.engine);
   const std::vector<Storage> targets = allocate_targets(plan, index);  // what already lives
   std::vector<Reached> reached;
   try {
-    run_load(plan, index, targets, options.engine, options.streams, &reached);
+    run_load(plan, index, targets, options.engine, &reached);
   } catch (Error& error) {
     error.add(filled_so_far(plan, reached));
     throw;

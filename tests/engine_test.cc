@@ -163,7 +163,8 @@ TEST_F(OnEmulatedDevices, LiveTensorsAreFilledAfterWhatTheCallersStreamHasQueued
   emulated_.find<decltype(fake_cuda_delay)>("fake_cuda_delay")(3000);
   load_into(
       live, file_,
-      {.strict = false, .streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}});
+      {.strict = false,
+       .engine = {.streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}}});
   theirs.synchronize();
   EXPECT_EQ(element_bytes(target), element_bytes(state_.tensor("encoder.weight")));
 }

@@ -71,10 +71,12 @@ struct Steps {
 };
 
 // Memory to fill: a slab to allocate, for the storages that are placed in it, or a tensor's storage that already lives.
+// Or none to fill: a file of the Index's that is mapped as a whole.
 struct Target {
   Device device;
   std::uint64_t nbytes;
-  std::optional<Storage> existing;
+  std::optional<Storage> existing{};
+  std::optional<std::uint32_t> mapped_file{};
 };
 
 // Where one storage of the Index goes.
@@ -106,6 +108,7 @@ struct DeviceNeed {
   // By how much MemoryUse::allocated will grow: padding and the pool's rounding included.
   std::uint64_t allocated = 0;
   std::uint64_t filled_nbytes = 0;  // into memory that already lives
+  std::uint64_t mapped_nbytes = 0;  // of storages that stay in a mapped file
   std::uint64_t free = 0;           // when the plan was made
 };
 

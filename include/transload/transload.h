@@ -52,12 +52,27 @@ struct Engine {
   std::uint64_t staging_nbytes = 48ull << 20;
   int threads = 0;  // that read or write; 0: as many as there are cores, at most 8
   ProgressFunction progress{};
+  // Streams of the caller's (CUstream handles) that use the memory in question, by device: copies start after what is
+  // queued there.
+  std::vector<std::pair<Device, std::uintptr_t>> streams{};
 };
+
+// Memory of the caller's own making for nbytes on a device, not initialised. It may throw.
+using AllocateFunction = std::function<Storage(Device, std::uint64_t nbytes)>;
 
 struct LoadOptions {
   MapLocation map_location{};  // where it was saved, unless said
   Selection select{};
   std::optional<Dtype> dtype{};  // that floating point tensors are cast to
+  // Each storage is one call of this, instead of allocate() and slabs of small ones.
+  AllocateFunction allocate{};
+  // On the CPU, what lies in the file as it is to be in memory is mapped, not read: private to this process, from disk
+  // when it is first looked at. The file must not be truncated while the tensors live.
+  bool mapped = false;
+  // Compares each byte that has a checksum in the file with it, on the way: FormatError names the storages that differ.
+  bool verify = false;
+  // What a load may take of a device, if that is less than what is free there, in bytes.
+  std::vector<std::pair<Device, std::uint64_t>> memory_limits{};
   Engine engine{};
   OpenOptions open{};
 };
@@ -85,11 +100,10 @@ struct FillOptions {
   bool strict = true;  // missing and unexpected keys are an error
   // Everything is loaded beside the live tensors first: a failure changes nothing.
   bool transactional = false;
+  // Compares the bytes of the file with its checksums, where it has any, before the first live byte changes.
+  bool verify = false;
   Engine engine{};
   OpenOptions open{};
-  // Streams of the caller's (CUstream handles) that use the live tensors, by device: copies start after
-  // what is queued there.
-  std::vector<std::pair<Device, std::uintptr_t>> streams{};
 };
 
 struct FillResult {

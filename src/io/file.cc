@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -86,6 +87,17 @@ std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbyt
   std::string text(nbytes, '\0');
   read_at(file, offset, std::as_writable_bytes(std::span(text)));
   return text;
+}
+
+Storage map_file(const File& file) {
+  if (file.nbytes == 0) return Storage(kCpu, nullptr, 0, std::make_shared<char>());
+  void* const data =
+      mmap(nullptr, file.nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, *file.descriptor, 0);
+  if (data == MAP_FAILED) fail(file.path, "cannot be mapped", errno);
+  return Storage(kCpu, static_cast<std::byte*>(data), file.nbytes,
+                 std::shared_ptr<void>(data, [nbytes = file.nbytes](void* all) {
+                   munmap(all, nbytes);
+                 }));
 }
 
 void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset,

@@ -27,7 +27,7 @@ class Planner {
     for (const auto& rule : options.map_location.rules()) plan_.rules.push_back(rule.str());
     plan_.rules.push_back("where it was saved");
     for (const MemoryUse& use : memory) {
-      left_[use.device] = use.free;
+      left_[use.device] = std::min(use.free, limit(use.device));
       alignment_[use.device] = use.alignment;
     }
   }
@@ -52,6 +52,15 @@ class Planner {
   }
 
  private:
+  static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+
+  std::uint64_t limit(Device device) const {
+    for (const auto& [of, nbytes] : options_.memory_limits) {
+      if (of == device) return nbytes;
+    }
+    return kNoLimit;
+  }
+
   std::pair<std::uint64_t, std::uint32_t> place(const std::vector<std::uint32_t>& pieces,
                                                 std::uint32_t s) const {
     return {pieces[s] == kNoPiece ? 0 : index_.pieces[pieces[s]].extent.offset, s};
@@ -190,6 +199,10 @@ class Planner {
                                                                     left_[decision.device]})
                            .first->second;
     if (decision.device.kind == DeviceKind::meta) return;
+    if (decision.device == kCpu && can_be_mapped(s, piece)) {
+      need.mapped_nbytes += nbytes;
+      return map(placement, index_.pieces[piece].extent);
+    }
     need.storage_nbytes += nbytes;
     place_bytes(placement, decision.device, nbytes);
     left_[decision.device] -= std::min(left_[decision.device], nbytes);
@@ -212,8 +225,30 @@ class Planner {
     add_in_order(plan_, {piece, placement.target, 0, stored.nbytes, placement.offset, 0, steps, s});
   }
 
+  // Whether its bytes lie in the file as they are to be in memory, and where elements may begin.
+  bool can_be_mapped(std::uint32_t s, std::uint32_t piece) const {
+    if (!options_.mapped || piece == kNoPiece || casts(s)) return false;
+    return index_.storages[s].swap_nbytes == 1 &&
+           index_.pieces[piece].encoding == Encoding::as_is &&
+           index_.pieces[piece].extent.offset % itemsize(dtypes_[s]) == 0;
+  }
+
+  void map(Placement& placement, const Extent& extent) {
+    const auto next = static_cast<std::uint32_t>(plan_.targets.size());
+    const auto [target, is_new] = mapped_files_.try_emplace(extent.file, next);
+    if (is_new)
+      plan_.targets.push_back({kCpu, index_.files[extent.file].nbytes, std::nullopt, extent.file});
+    placement.target = target->second;
+    placement.offset = extent.offset;
+  }
+
   // A small storage goes into the device's open slab, if it fits; a large one has a target of its own.
   void place_bytes(Placement& placement, Device device, std::uint64_t nbytes) {
+    if (options_.allocate) {
+      placement.target = static_cast<std::uint32_t>(plan_.targets.size());
+      plan_.targets.push_back({device, nbytes});
+      return;
+    }
     const std::uint64_t step = alignment_[device];
     if (nbytes < kSmall) {
       const auto [slab, is_new] = slabs_.try_emplace(device, Placement::kNowhere);
@@ -230,7 +265,7 @@ class Planner {
       slab->second = static_cast<std::uint32_t>(plan_.targets.size());
     }
     placement.target = static_cast<std::uint32_t>(plan_.targets.size());
-    plan_.targets.push_back({device, std::max<std::uint64_t>(nbytes, 1), std::nullopt});
+    plan_.targets.push_back({device, std::max<std::uint64_t>(nbytes, 1)});
   }
 
   void check_memory() {
@@ -239,23 +274,25 @@ class Planner {
         return use.device == need.device;
       });
       for (const Target& target : plan_.targets) {
-        if (target.device == need.device) need.allocated += rounded(target.nbytes, *memory);
+        if (target.device == need.device && !target.mapped_file) need.allocated += rounded(target.nbytes, *memory);
       }
       if (need.device.kind == DeviceKind::meta) continue;
       // What the pool holds and nobody uses can be had again.
-      const std::uint64_t available =
-          memory->free + (memory->reserved - std::min(memory->reserved, memory->allocated));
+      const std::uint64_t most = limit(need.device);
+      const std::uint64_t available = std::min(
+          most, memory->free + (memory->reserved - std::min(memory->reserved, memory->allocated)));
       if (need.allocated <= available) continue;
       std::string fits_on;
       for (const MemoryUse& use : memory_) {
         if (use.device.kind != DeviceKind::meta && use.device != need.device &&
-            use.free >= need.allocated) {
+            std::min(use.free, limit(use.device)) >= need.allocated) {
           fits_on += (fits_on.empty() ? "" : ", ") + use.device.str();
         }
       }
       throw DeviceError(need.device.str() + ": the plan needs " + human_bytes(need.allocated) +
                         " (" + std::to_string(need.allocated) + " bytes), " +
-                        human_bytes(available) + " are free; " +
+                        human_bytes(available) +
+                        (available == most ? " are allowed; " : " are free; ") +
                         (fits_on.empty() ? "map some keys elsewhere, or pass map_location \"auto\""
                                          : "it would fit on " + fits_on));
     }
@@ -271,6 +308,7 @@ class Planner {
   std::map<Device, std::uint64_t> left_, alignment_;
   std::map<Device, std::uint32_t> slabs_;  // the open one, in Plan::targets
   std::map<Device, DeviceNeed> needs_;
+  std::map<std::uint32_t, std::uint32_t> mapped_files_;  // to their targets
   Device last_automatic_ = kMeta;
 };
 

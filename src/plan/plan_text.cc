@@ -24,7 +24,8 @@ std::string str(const Plan& plan, const Index& index) {
       ++storages;
       rules[placement.rule] = true;
     }
-    for (const Target& target : plan.targets) targets += target.device == need.device;
+    for (const Target& target : plan.targets)
+      targets += target.device == need.device && !target.mapped_file;
     text += std::to_string(need.storage_nbytes) + " bytes in " + std::to_string(storages) +
             (storages == 1 ? " storage" : " storages") + ", by rule ";
     bool first = true;
@@ -36,6 +37,8 @@ std::string str(const Plan& plan, const Index& index) {
     if (first) text += "none";
     text += "\n  " + std::to_string(targets) + (targets == 1 ? " allocation" : " allocations") +
             ", which take " + std::to_string(need.allocated) + " bytes there";
+    if (need.mapped_nbytes)
+      text += ", and " + std::to_string(need.mapped_nbytes) + " bytes stay in the mapped file";
     if (need.device.kind != DeviceKind::meta) text += "; " + human_bytes(need.free) + " are free";
     text += '\n';
   }

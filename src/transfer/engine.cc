@@ -6,10 +6,12 @@
 #include <map>
 
 #include "device/backend.h"
+#include "io/crc32.h"
 #include "io/file.h"
 #include "io/piece_reader.h"
 #include "plan/transfers.h"
 #include "transfer/steps.h"
+#include "transfer/verify.h"
 #include "transfer/workers.h"
 #include "types/box.h"
 
@@ -40,17 +42,19 @@ std::string first_user(const Index& index, std::uint32_t storage) {
 class Loader {
  public:
   Loader(const Plan& plan, const Index& index, std::span<const Storage> targets,
-         const Engine& engine, std::span<const std::pair<Device, std::uintptr_t>> streams,
-         std::vector<Reached>& reached)
-      : plan_(plan), index_(index), targets_(targets), engine_(engine), reached_(reached) {
+         const Engine& engine, std::vector<Reached>& reached,
+         std::vector<std::uint32_t>* crcs)
+      : plan_(plan),
+        index_(index),
+        targets_(targets),
+        engine_(engine),
+        reached_(reached),
+        crcs_(crcs) {
     threads_ = thread_count(engine.threads);
     for (const DeviceNeed& need : plan.devices) {
       if (need.device.kind == DeviceKind::cpu || need.device.kind == DeviceKind::meta) continue;
-      std::uintptr_t after = 0;
-      for (const auto& [device, stream] : streams) {
-        if (device == need.device) after = stream;
-      }
-      streams_.emplace(need.device, backend_for(need.device).open_stream(need.device, after));
+      streams_.emplace(need.device, backend_for(need.device)
+                                        .open_stream(need.device, stream_of(engine, need.device)));
     }
     make_slots();
   }
@@ -184,6 +188,10 @@ class Loader {
     }
     read_parts(index_.files[file_of(transfer(group.begin))], file_offset(transfer(group.begin)),
                parts);
+    for (std::uint32_t t = group.begin; crcs_ && t < group.end; ++t) {
+      const Transfer& one = transfer(t);
+      check(t, {targets_[one.target].data() + one.target_offset, one.nbytes});
+    }
     for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::done;
   }
 
@@ -194,6 +202,8 @@ class Loader {
       const std::uint64_t begin = file_offset(first),
                           nbytes = file_offset(last) + last.nbytes - begin;
       read_at(index_.files[file_of(first)], begin, slot.bytes.first(nbytes));
+      for (std::uint32_t t = group.begin; crcs_ && t < group.end; ++t)
+        check(t, slot.bytes.subspan(file_offset(transfer(t)) - begin, transfer(t).nbytes));
       slot.stream = streams_.at(device_of(first)).get();
       for (std::uint32_t t = group.begin; t < group.end;) {
         // What lies together on both sides is one copy.
@@ -218,6 +228,11 @@ class Loader {
     give_back(slot);
   }
 
+  // The checksum of a transfer's bytes as the file has them; run_load puts those of a piece together.
+  void check(std::uint32_t number, std::span<const std::byte> bytes) {
+    if (crcs_) (*crcs_)[number] = crc32_of(bytes);
+  }
+
   // Bytes that are inflated, swapped, cast or rearranged: read, then converted into place, or into a slot and from there.
   void convert_one(std::uint32_t number, PieceReader& reader, std::uint32_t& at_fault,
                    std::byte* raw) {
@@ -225,6 +240,7 @@ class Loader {
     const Transfer& t = transfer(number);
     const Steps& steps = t.steps == Transfer::kAsIs ? kNone : plan_.steps[t.steps];
     reader.read(t.piece, t.piece_offset, {raw, t.nbytes});
+    check(number, {raw, t.nbytes});
     const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
     std::byte* const base = targets_[t.target].data();
     const bool on_host = device_of(t).kind == DeviceKind::cpu;
@@ -336,6 +352,7 @@ class Loader {
   std::span<const Storage> targets_;
   const Engine& engine_;
   std::vector<Reached>& reached_;
+  std::vector<std::uint32_t>* crcs_;  // by transfer; null: nobody asks
   int threads_ = 1;
   Storage raw_, staging_;
   std::vector<Slot> slots_;
@@ -351,13 +368,23 @@ class Loader {
 
 }  // namespace
 
-std::vector<Storage> allocate_targets(const Plan& plan, const Index& index) {
+std::uintptr_t stream_of(const Engine& engine, Device device) {
+  for (const auto& [of, stream] : engine.streams) {
+    if (of == device) return stream;
+  }
+  return 0;
+}
+
+std::vector<Storage> allocate_targets(const Plan& plan, const Index& index,
+                                      const AllocateFunction& allocate_one) {
   std::vector<Storage> targets;
   targets.reserve(plan.targets.size());
   for (const Target& target : plan.targets) {
     try {
-      targets.push_back(target.existing ? *target.existing
-                                        : allocate(target.device, target.nbytes));
+      targets.push_back(target.existing      ? *target.existing
+                        : target.mapped_file ? map_file(index.files[*target.mapped_file])
+                        : allocate_one       ? allocate_one(target.device, target.nbytes)
+                                             : allocate(target.device, target.nbytes));
     } catch (Error& error) {
       const auto of_target = [&](const Placement& p) { return p.target == targets.size(); };
       const auto first = std::find_if(plan.placements.begin(), plan.placements.end(), of_target);
@@ -374,13 +401,36 @@ std::vector<Storage> allocate_targets(const Plan& plan, const Index& index) {
 }
 
 void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-              const Engine& engine, std::span<const std::pair<Device, std::uintptr_t>> streams,
-              std::vector<Reached>* reached) {
+              const Engine& engine, std::vector<Reached>* reached) {
   std::vector<Reached> own;
   std::vector<Reached>& states = reached ? *reached : own;
   states.assign(plan.transfers.size(), Reached::untouched);
   if (plan.transfers.empty()) return;
-  Loader(plan, index, targets, engine, streams, states).run();
+  Loader(plan, index, targets, engine, states, nullptr).run();
+}
+
+void run_verified_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
+                       const Engine& engine) {
+  std::vector<Reached> reached(plan.transfers.size(), Reached::untouched);
+  std::vector<std::uint32_t> crcs(plan.transfers.size());
+  if (!plan.transfers.empty()) Loader(plan, index, targets, engine, reached, &crcs).run();
+  // Transfers of one piece stand together, ascending, and a load's cover it.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
+  for (std::size_t t = 0; t < plan.transfers.size(); ++t) {
+    const Transfer& one = plan.transfers[t];
+    if (found.empty() || found.back().first != one.piece) {
+      found.emplace_back(one.piece, crcs[t]);
+    } else {
+      found.back().second = crc32_joined(found.back().second, crcs[t], one.nbytes);
+    }
+  }
+  require_checksums(index, found);
+  std::vector<std::uint32_t> mapped;
+  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
+    const std::uint32_t target = plan.placements[index.pieces[p].storage].target;
+    if (target != Placement::kNowhere && plan.targets[target].mapped_file) mapped.push_back(p);
+  }
+  verify_pieces(index, mapped, engine);
 }
 
 }  // namespace transload

@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/piece_reader.h"
 #include "plan/transfers.h"
+#include "transfer/engine.h"
 #include "transfer/steps.h"
 #include "transfer/workers.h"
 #include "types/box.h"
@@ -24,8 +25,12 @@ struct Part {
 class Fetcher {
  public:
   Fetcher(const Index& layout, const ByteSource& source, std::span<const std::uint32_t> pieces,
-          std::uint64_t slot)
-      : layout_(layout), source_(source), pieces_(pieces), slot_nbytes_(slot) {
+          const Engine& engine)
+      : layout_(layout),
+        source_(source),
+        pieces_(pieces),
+        engine_(engine),
+        slot_nbytes_(slot_nbytes(engine.staging_nbytes)) {
     if (source.index) reader_.emplace(*source.index);
   }
 
@@ -71,7 +76,7 @@ class Fetcher {
                                          std::uint64_t nbytes) {
     const Device device = storage.device();
     auto& stream = streams_[device];
-    if (!stream) stream = backend_for(device).open_stream(device);
+    if (!stream) stream = backend_for(device).open_stream(device, stream_of(engine_, device));
     const std::span<std::byte> bytes = staging(device).first(nbytes);
     stream->to_host(bytes, storage.data() + offset);
     stream->wait(stream->mark());
@@ -86,6 +91,7 @@ class Fetcher {
   const Index& layout_;
   const ByteSource& source_;
   std::span<const std::uint32_t> pieces_;
+  const Engine& engine_;
   std::uint64_t slot_nbytes_;
   std::optional<PieceReader> reader_;
   Storage staging_;
@@ -115,7 +121,7 @@ std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& s
       static_cast<int>(std::max<std::uint64_t>(1, engine.staging_nbytes / slot));
   run_workers(std::min(thread_count(engine.threads), most_threads), engine.progress, total,
               done_nbytes, stop, [&](int) {
-                Fetcher fetcher(layout, source, pieces, slot);
+                Fetcher fetcher(layout, source, pieces, engine);
                 for (std::size_t i = next++; i < parts.size() && !stop; i = next++) {
                   const std::span<const std::byte> bytes = fetcher.fetch(parts[i]);
                   part_crcs[i] = crc32_of(bytes);

@@ -1,0 +1,21 @@
+// Comparing bytes with the checksums that a file has for them.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "transload/transload.h"
+
+namespace transload {
+
+// Pieces, each with the CRC-32 that was found. Throws FormatError with the storages that differ from what the file says.
+void require_checksums(const Index& index,
+                       std::span<const std::pair<std::uint32_t, std::uint32_t>> found);
+
+// Reads these pieces and compares. Pieces without a checksum are not read.
+void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
+                   const Engine& engine);
+
+}  // namespace transload
