@@ -1,0 +1,57 @@
+"""Save a model on any device, load it on any other.
+
+    state = transload.load("model.pt", map_location="cpu")   # what torch.load(weights_only=True) returns
+    transload.load_into(model, "model.pt")                   # straight into live parameters, wherever they are
+    transload.save(model.state_dict(), "model.safetensors")
+
+Reads and writes PyTorch's zip files and safetensors. Nothing in a file is run. Tensors are torch's where PyTorch is
+installed, else NumPy arrays. Every function may be called from any thread.
+"""
+
+from ._core import (
+    DeviceError,
+    Error,
+    FormatError,
+    IoError,
+    MismatchError,
+    PlacementError,
+    UnsafePickleError,
+    UnsupportedError,
+    __version__,
+    devices,
+    empty_cache,
+    use_cuda_driver,
+)
+from ._index import Index, LazyTensor, Plan, open
+from ._load import FillResult, load, load_into, save
+from ._memory import MemoryReport, memory_report
+from ._object import Name, Object
+from ._patch import patch_torch
+
+__all__ = [
+    "DeviceError",
+    "Error",
+    "FillResult",
+    "FormatError",
+    "Index",
+    "IoError",
+    "LazyTensor",
+    "MemoryReport",
+    "MismatchError",
+    "Name",
+    "Object",
+    "PlacementError",
+    "Plan",
+    "UnsafePickleError",
+    "UnsupportedError",
+    "__version__",
+    "devices",
+    "empty_cache",
+    "load",
+    "load_into",
+    "memory_report",
+    "open",
+    "patch_torch",
+    "save",
+    "use_cuda_driver",
+]

@@ -1,0 +1,155 @@
+"""NumPy as the library that makes tensors, where there is no PyTorch: arrays in host memory. bfloat16 and the float8
+types are ml_dtypes'. requires_grad and Parameters have no meaning here and are dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from ._core import DeviceError, PlacementError, UnsupportedError
+from ._object import Object, make, module_of, reduce  # noqa: F401  (part of what an array library has)
+
+_OTHER_NAMES = {"bool": "bool_"}
+_OF_ML_DTYPES = {
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
+    "float4_e2m1fn_x2",
+}
+
+
+class Size(tuple):
+    """A torch.Size, where there is no torch: never made, so that a tuple stays one."""
+
+
+def allocate(device: str, nbytes: int) -> tuple[numpy.ndarray, int]:
+    """Bytes, and their address."""
+    if device != "cpu":
+        raise PlacementError(f"NumPy arrays cannot be on {device}; pass map_location=\"cpu\", or install torch")
+    try:
+        made = numpy.empty(nbytes, numpy.uint8)
+    except MemoryError as error:
+        raise DeviceError(f"cpu: numpy has no memory for {nbytes} bytes") from error
+    return made, made.ctypes.data
+
+
+def wrap(array: Any) -> numpy.ndarray:
+    """Memory that somebody else owns, as bytes."""
+    return numpy.from_dlpack(array)
+
+
+def empty(shape: tuple[int, ...], dtype: numpy.dtype, device: str) -> numpy.ndarray:
+    if device != "cpu":
+        raise PlacementError(f"NumPy arrays cannot be on {device}")
+    return numpy.empty(shape, dtype)
+
+
+def tensor(
+    storage: numpy.ndarray | None,
+    dtype: numpy.dtype,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    offset: int,
+    requires_grad: bool,
+    is_parameter: bool,
+    conj: bool,
+    neg: bool,
+) -> numpy.ndarray:
+    if storage is None:
+        raise UnsupportedError(f"a meta tensor of shape {list(shape)} has no NumPy form; install torch")
+    step = dtype.itemsize
+    made = numpy.ndarray(shape, dtype, storage, offset * step, [s * step for s in stride])
+    if conj:
+        made = made.conj()
+    return -made if neg else made
+
+
+def typed_storage(storage: numpy.ndarray, dtype: numpy.dtype) -> numpy.ndarray:
+    return storage.view(dtype)
+
+
+def size(items: tuple[int, ...]) -> tuple[int, ...]:
+    return items
+
+
+def device(text: str) -> str:
+    return text
+
+
+def dtype(name: str) -> numpy.dtype:
+    if name in _OF_ML_DTYPES and name != "float4_e2m1fn_x2":
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise UnsupportedError(f"dtype {name} needs ml_dtypes: pip install ml_dtypes") from None
+        return numpy.dtype(getattr(ml_dtypes, name))
+    try:
+        return numpy.dtype(getattr(numpy, _OTHER_NAMES.get(name, name)))
+    except (AttributeError, TypeError):
+        raise UnsupportedError(f"dtype {name} has no NumPy form; install torch") from None
+
+
+def dtype_name(dtype: Any) -> str:
+    return dtype if isinstance(dtype, str) else numpy.dtype(dtype).name
+
+
+def name(module: str, qualname: str) -> Any:
+    from ._object import Name
+
+    return Name(module, qualname)
+
+
+def object(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int, has_state: bool) -> Any:
+    return make(callable, args, items, entries, state, made)
+
+
+def describe_tensor(a: numpy.ndarray) -> tuple:
+    base = a
+    while isinstance(base.base, numpy.ndarray):
+        base = base.base
+    begin, nbytes = base.ctypes.data, base.nbytes
+    first = a.ctypes.data
+    if not base.flags.c_contiguous or any(s < 0 or s % a.itemsize for s in a.strides) or (first - begin) % a.itemsize:
+        raise UnsupportedError(f"an array with strides {a.strides}: copy it, with numpy.ascontiguousarray()")
+    if a.dtype.byteorder == ">":
+        raise UnsupportedError("an array of big-endian elements: astype(a.dtype.newbyteorder('='))")
+    strides = tuple(s // a.itemsize for s in a.strides)
+    return (id(base), begin, nbytes, "cpu", a.dtype.name, a.shape, strides, (first - begin) // a.itemsize, False, False, False, False)
+
+
+def describe(o: Any) -> tuple | None:
+    """What it is ("tensor", "dtype") and its parts; None: nothing of NumPy's own."""
+    if type(o) is numpy.ndarray and not o.dtype.hasobject:
+        return "tensor", describe_tensor(o)
+    if isinstance(o, numpy.dtype):
+        return "dtype", o.name
+    return None
+
+
+def device_of(place: Any) -> str | None:
+    if place is None or isinstance(place, str):
+        return place
+    raise TypeError(f"map_location gave {place!r}, no device")
+
+
+def called_as_torch_does(function: Any) -> Any:
+    def decide(location: str, nbytes: int, key: str) -> str | None:
+        return device_of(function(None, location))
+
+    return decide
+
+
+def streams() -> list[tuple[str, int]]:
+    return []
+
+
+def empty_cache() -> bool:
+    return False
+
+
+def filled(tensors: list[numpy.ndarray]) -> None:
+    pass

@@ -1,0 +1,112 @@
+"""What a pickle names and makes, without any of it being looked up or called."""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+from typing import Any
+
+
+class Name:
+    """The name of a class or function, as a file has it. Never imported."""
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __repr__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Name) and (self.module, self.name) == (other.module, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.module, self.name))
+
+
+class Object:
+    """An object of a class that is not plain data: what made it, with what, and its state. Inert.
+
+    ``transload.save(..., allow_objects=True)`` writes it as it was read.
+    """
+
+    __slots__ = ("_made", "args", "callable", "entries", "items", "state")
+
+    def __init__(self, callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int) -> None:
+        self.callable = callable  #: a Name
+        self.args = args  #: what it was called with
+        self.items = items  #: a list: what was appended to it, or None
+        self.entries = entries  #: a dict: what was set in it, or None
+        self.state = state  #: what its attributes were set from, or None
+        self._made = made
+
+    def __repr__(self) -> str:
+        args = ", ".join(map(repr, self.args)) if isinstance(self.args, tuple) else repr(self.args)
+        state = "" if self.state is None else f" with {self.state!r}"
+        return f"<{self.callable!r}({args}){state}>"
+
+
+def make(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int) -> Any:
+    """A NumPy scalar, array or dtype if it is one of plain elements; else an inert Object."""
+    inert = Object(callable, args, items, entries, state, made)
+    if not isinstance(callable, Name) or "numpy" not in callable.module.partition(".")[0]:
+        return inert
+    if "numpy" not in sys.modules and not _numpy_is_there():
+        return inert
+    import numpy
+
+    if callable == Name("numpy", "dtype") and isinstance(args, tuple) and args and isinstance(args[0], str):
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
+        if args[0][:1] in "OV" or (isinstance(state, tuple) and len(state) > 4 and state[3] is not None):
+            return inert
+        return numpy.dtype(args[0]).newbyteorder(order if order in "<>" else "=")
+    if callable.name == "scalar" and callable.module.endswith("core.multiarray") and len(args) == 2:
+        dtype, data = args
+        if isinstance(dtype, numpy.dtype) and isinstance(data, bytes) and len(data) == dtype.itemsize:
+            return numpy.frombuffer(data, dtype)[0]
+    if callable.name == "_reconstruct" and isinstance(state, tuple) and len(state) == 5:
+        _, shape, dtype, fortran, data = state
+        if isinstance(dtype, numpy.dtype) and isinstance(data, bytes):
+            return numpy.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if fortran else "C")
+    return inert
+
+
+def _numpy_is_there() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("numpy") is not None
+
+
+def reduce(o: Any) -> Any:
+    """How pickle takes an object apart: a name, or (how made, callable, args, state, items, entries); None: it cannot."""
+    if isinstance(o, Object):
+        return o._made, o.callable, o.args, o.state, o.items, o.entries and list(o.entries.items())
+    if isinstance(o, Name):
+        return o.name
+    try:
+        by_table = copyreg.dispatch_table.get(type(o))
+        taken = by_table(o) if by_table else o.__reduce_ex__(2)
+    except Exception:
+        return None
+    if isinstance(taken, str):
+        return taken
+    function, args, state, items, entries = (tuple(taken) + (None,) * 3)[:5]
+    made = 0
+    if function is copyreg.__newobj__:
+        made, function, args = 1, args[0], args[1:]
+    elif function is copyreg.__newobj_ex__:
+        made, function, args = 2, args[0], (args[1], args[2])
+    if "<" in getattr(function, "__qualname__", ""):
+        return None
+    return made, function, args, state, None if items is None else list(items), None if entries is None else list(entries)
+
+
+def module_of(o: Any, name: str) -> str:
+    """The module that `name`, which stands for `o`, is found in."""
+    if isinstance(o, Name):
+        return o.module
+    module = getattr(o, "__module__", None)
+    if module is None:
+        module = next((m for m, loaded in list(sys.modules.items()) if getattr(loaded, name, None) is o), "__main__")
+    return module

@@ -1,0 +1,121 @@
+"""patch_torch(): existing code that calls torch.load and torch.save goes through transload."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from . import _core
+from ._load import load, save
+from ._object import Name, Object
+
+
+class patch_torch:
+    """From here on torch.load and torch.save are transload's, where the arguments and the file allow it, and torch's own
+    otherwise. As a context manager: until its end. undo() ends it too.
+
+    `loaded` and `saved` count what went through transload, `left_to_torch` what did not, with the reason of the last.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        self.loaded = self.saved = self.left_to_torch = 0
+        self.reason = ""
+        self._torch = torch
+        self._load, self._save = torch.load, torch.save
+        torch.load = functools.wraps(self._load)(self._patched_load)
+        torch.save = functools.wraps(self._save)(self._patched_save)
+
+    def undo(self) -> None:
+        self._torch.load, self._torch.save = self._load, self._save
+
+    def __enter__(self) -> patch_torch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
+
+    def _leave(self, reason: object) -> None:
+        self.left_to_torch += 1
+        self.reason = str(reason)
+
+    def _patched_load(
+        self, f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None,
+        mmap: bool | None = None, **pickle_load_args: Any,
+    ) -> Any:
+        def by_torch(reason: object) -> Any:
+            self._leave(reason)
+            return self._load(f, map_location, pickle_module, weights_only=weights_only, mmap=mmap, **pickle_load_args)
+
+        if pickle_module is not None or pickle_load_args:
+            return by_torch("a pickle module or its arguments")
+        if not isinstance(f, (str, os.PathLike)):
+            if not hasattr(f, "read") or not hasattr(f, "tell") or f.tell() != 0 or mmap:
+                return by_torch("a file object that is not at its beginning")
+        if self._torch.utils.serialization.config.load.mmap and mmap is None:
+            mmap = True
+        if (device := self._torch.get_default_device()).type == "meta" or _active_modes(self._torch):
+            return by_torch(f"a default device or mode that torch applies: {device}")
+        try:
+            found = load(f, map_location, mmap=bool(mmap))
+        except _core.Error as error:
+            return by_torch(error)
+        except (OSError, TypeError) as error:
+            return by_torch(error)
+        if _holds_objects(found):
+            return by_torch("objects of classes that are not plain data")
+        if not isinstance(f, (str, os.PathLike)) and hasattr(f, "seek"):
+            f.seek(0, os.SEEK_END)
+        self.loaded += 1
+        return found
+
+    def _patched_save(
+        self, obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2,
+        _use_new_zipfile_serialization: bool = True, _disable_byteorder_record: bool = False,
+    ) -> None:
+        def by_torch(reason: object) -> None:
+            self._leave(reason)
+            chosen = {} if pickle_module is None else {"pickle_module": pickle_module}
+            self._save(
+                obj, f, pickle_protocol=pickle_protocol, _use_new_zipfile_serialization=_use_new_zipfile_serialization,
+                _disable_byteorder_record=_disable_byteorder_record, **chosen,
+            )
+
+        if pickle_module is not None or not _use_new_zipfile_serialization or _disable_byteorder_record:
+            return by_torch("an older format, or another pickle module")
+        if not isinstance(f, (str, os.PathLike)):
+            return by_torch("a file object: only a named file can be replaced whole")
+        if pickle_protocol != 2 or _skips_data(self._torch):
+            return by_torch("another pickle protocol, or skip_data")
+        try:
+            save(obj, f, format="torch_zip")
+        except (_core.UnsupportedError, _core.UnsafePickleError) as error:
+            return by_torch(error)
+        self.saved += 1
+        return None
+
+
+def _active_modes(torch: Any) -> bool:
+    modes = torch.overrides._get_current_function_mode_stack()
+    return any(type(mode).__name__ != "DeviceContext" for mode in modes) or bool(torch.utils._python_dispatch._get_current_dispatch_mode())
+
+
+def _skips_data(torch: Any) -> bool:
+    return bool(torch.serialization._serialization_tls.skip_data) or bool(torch.serialization._serialization_tls.materialize_fake_tensors)
+
+
+def _holds_objects(found: Any) -> bool:
+    """Whether anything below is an inert object, which torch would have refused or made."""
+    stack, seen = [found], set()
+    while stack:
+        value = stack.pop()
+        if isinstance(value, (Object, Name)):
+            return True
+        if isinstance(value, (dict, list, tuple, set, frozenset)) and id(value) not in seen:
+            seen.add(id(value))
+            stack.extend(value)
+            if isinstance(value, dict):
+                stack.extend(value.values())
+    return False

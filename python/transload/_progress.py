@@ -1,0 +1,44 @@
+"""How far a load or save has come: a function of the caller's, or a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def shown(progress: Any, what: str) -> Iterator[Callable[[int, int], object] | None]:
+    """None, False: nothing. A function: that, with (bytes done, bytes in all). True: tqdm's bar if it is installed, else
+    a line where stderr is a terminal."""
+    if progress is None or progress is False:
+        yield None
+    elif callable(progress):
+        yield progress
+    elif (bar := _tqdm(what)) is not None:
+        with bar:
+
+            def update(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield update
+    elif sys.stderr.isatty():
+
+        def line(done: int, total: int) -> None:
+            sys.stderr.write(f"\r{what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+            sys.stderr.flush()
+
+        yield line
+        sys.stderr.write("\n")
+    else:
+        yield None
+
+
+def _tqdm(what: str) -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm(unit="B", unit_scale=True, unit_divisor=1000, desc=what, leave=False)

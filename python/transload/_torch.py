@@ -1,0 +1,226 @@
+"""PyTorch as the library that makes tensors. It is imported, never linked; it allocates, so that its own counters stay
+true, and transload fills by address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ._core import DeviceError, UnsupportedError
+from ._object import Name, make, module_of, reduce  # noqa: F401  (part of what an array library has)
+
+Size = torch.Size
+_DTYPE_NAMES = {value: str(value).removeprefix("torch.") for value in vars(torch).values() if isinstance(value, torch.dtype)}
+_STORAGES = (torch.UntypedStorage, torch.storage.TypedStorage)
+
+
+def allocate(device: str, nbytes: int) -> tuple[torch.UntypedStorage, int]:
+    """Storage for nbytes, and its address."""
+    try:
+        storage = torch.UntypedStorage(nbytes, device=device)
+    except (RuntimeError, AssertionError, MemoryError) as error:  # its "out of memory", or a build without CUDA
+        raise DeviceError(f"{device}: torch has no memory for {nbytes} bytes there: {error}") from error
+    return storage, storage.data_ptr()
+
+
+def wrap(array: Any) -> torch.UntypedStorage:
+    """Memory that somebody else owns, as a storage."""
+    return torch.from_dlpack(array).untyped_storage()
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+def tensor(
+    storage: torch.UntypedStorage | None,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    offset: int,
+    requires_grad: bool,
+    is_parameter: bool,
+    conj: bool,
+    neg: bool,
+) -> torch.Tensor:
+    if storage is None:
+        made = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+    else:
+        made = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, offset, shape, stride)
+    if conj or neg:
+        torch._utils.set_tensor_metadata(made, {"conj": conj, "neg": neg})
+    if is_parameter:
+        return torch.nn.Parameter(made, requires_grad)
+    if requires_grad:
+        made.requires_grad_()
+    return made
+
+
+def typed_storage(storage: torch.UntypedStorage, dtype: torch.dtype) -> torch.storage.TypedStorage:
+    return torch.storage.TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+
+
+def size(items: tuple[int, ...]) -> torch.Size:
+    return torch.Size(items)
+
+
+def device(text: str) -> torch.device:
+    return torch.device(text)
+
+
+def dtype(name: str) -> torch.dtype:
+    try:
+        return getattr(torch, name)
+    except AttributeError:
+        raise UnsupportedError(f"dtype {name}: torch {torch.__version__} has none of that name") from None
+
+
+def dtype_name(dtype: Any) -> str:
+    return _DTYPE_NAMES[dtype] if isinstance(dtype, torch.dtype) else str(dtype).removeprefix("torch.")
+
+
+def name(module: str, qualname: str) -> Any:
+    """A name that stands by itself: a quantization scheme is its value, any other stays a name."""
+    value = getattr(torch, qualname, None) if module == "torch" else None
+    return value if isinstance(value, torch.qscheme) else Name(module, qualname)
+
+
+def object(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int, has_state: bool) -> Any:
+    """What torch's own restricted unpickler would make of it, with the functions and classes it allows: its own list,
+    and torch.serialization.add_safe_globals(). Anything else is kept inert."""
+    inert = make(callable, args, items, entries, state, made)
+    if not isinstance(inert, type(_INERT)) or not isinstance(callable, Name):
+        return inert
+    function = _allowed(callable)
+    if function is None or made == 2 or not isinstance(args, tuple):
+        return inert
+    args = tuple(_resolved(arg) for arg in args)
+    if any(isinstance(arg, Name) for arg in args):
+        return inert
+    try:
+        built = function.__new__(function, *args) if made == 1 else function(*args)
+        if items is not None:
+            built.extend(items)
+        if entries is not None:
+            built.update(entries)
+        if has_state:
+            _set_state(built, state)
+    except Exception as error:
+        raise UnsupportedError(f"{callable!r} refuses what the file gives it: {error}") from error
+    return built
+
+
+_INERT = make(None, (), None, None, None, 0)
+
+
+def _allowed(name: Name) -> Any:
+    unpickler = torch._weights_only_unpickler
+    key = repr(name)
+    for table in ("_get_allowed_globals", "_get_user_allowed_globals"):
+        known = getattr(unpickler, table, dict)()
+        if key in known:
+            return known[key]
+    return None
+
+
+def _resolved(arg: Any) -> Any:
+    return (_allowed(arg) or arg) if isinstance(arg, Name) else arg
+
+
+def _set_state(built: Any, state: Any) -> None:
+    if hasattr(built, "__setstate__"):
+        built.__setstate__(state)
+    elif isinstance(state, tuple) and len(state) == 2:
+        built.__dict__.update(state[0] or {})
+        for key, value in (state[1] or {}).items():
+            setattr(built, key, value)
+    else:
+        built.__dict__.update(state)
+
+
+def _storage_parts(storage: torch.UntypedStorage) -> tuple[int, int, int, str]:
+    on = storage.device
+    where = "cuda:" + str(on.index or 0) if on.type == "cuda" else str(on)
+    return storage._cdata, 0 if on.type == "meta" else storage.data_ptr(), storage.nbytes(), where
+
+
+def describe_tensor(t: torch.Tensor) -> tuple:
+    return (
+        *_storage_parts(t.untyped_storage()),
+        _DTYPE_NAMES[t.dtype],
+        t.shape,
+        t.stride(),
+        t.storage_offset(),
+        t.requires_grad,
+        isinstance(t, torch.nn.Parameter),
+        t.is_conj(),
+        t.is_neg(),
+    )
+
+
+def describe(o: Any) -> tuple | None:
+    """What it is ("tensor", "storage", "dtype", "device") and its parts; None: nothing of torch's own."""
+    if type(o) in (torch.Tensor, torch.nn.Parameter):
+        if o.layout != torch.strided or o.is_quantized or o.is_nested:
+            return None
+        return "tensor", describe_tensor(o)
+    if isinstance(o, torch.dtype):
+        return "dtype", _DTYPE_NAMES[o]
+    if isinstance(o, torch.device):
+        return "device", str(o)
+    if type(o) in _STORAGES:
+        untyped, dtype = (o, torch.uint8) if type(o) is torch.UntypedStorage else (o._untyped_storage, o.dtype)
+        parts = _storage_parts(untyped)
+        count = parts[2] // dtype.itemsize
+        return "storage", (*parts, _DTYPE_NAMES[dtype], (count,), (1,), 0, False, False, False, False)
+    return None
+
+
+def device_of(place: Any) -> str | None:
+    """A device as a text, from what a map_location may be or give back: a text, torch.device, storage, index."""
+    if place is None:
+        return None
+    if isinstance(place, _STORAGES):
+        place = place.device
+    if isinstance(place, int):
+        place = torch.device(place)
+    if isinstance(place, str):
+        place = torch.device(place)
+    if not isinstance(place, torch.device):
+        raise TypeError(f"map_location gave {place!r}, no device, storage or None")
+    if place.type == "cuda":
+        index = place.index if place.index is not None else (torch.cuda.current_device() if torch.cuda.is_available() else 0)
+        return f"cuda:{index}"
+    return place.type if place.type == "cpu" else str(place)
+
+
+def called_as_torch_does(function: Any) -> Any:
+    """A map_location function, which torch calls with (storage, location). Ours shows it an empty storage: nothing has
+    been read when it decides."""
+
+    def decide(location: str, nbytes: int, key: str) -> str | None:
+        return device_of(function(torch.UntypedStorage(0), location))
+
+    return decide
+
+
+def streams() -> list[tuple[str, int]]:
+    """torch's current stream on each device: what it has queued there comes before our copies."""
+    if not torch.cuda.is_initialized():
+        return []
+    legacy = 1  # CU_STREAM_LEGACY: how the driver calls the default stream, whose handle torch gives as 0
+    return [(f"cuda:{i}", torch.cuda.current_stream(i).cuda_stream or legacy) for i in range(torch.cuda.device_count())]
+
+
+def empty_cache() -> bool:
+    """Whether there was a cache to give back."""
+    if not torch.cuda.is_initialized():
+        return False
+    torch.cuda.empty_cache()
+    return True
+
+
+def filled(tensors: list[torch.Tensor]) -> None:
+    """Tells autograd that these were changed in place."""
+    torch.autograd.graph.increment_version(tensors)
