@@ -202,6 +202,7 @@ class Collector {
     const nb::object module = nb::getattr(o, "__module__", nb::none());
     const nb::object name = nb::getattr(o, "__qualname__", nb::none());
     if (module.is_none() || name.is_none()) unsaveable(o);
+    if (text_of(name).find('<') != std::string::npos) unsaveable(o);  // a lambda, or local to a function
     return nodes_->global(text_of(module), text_of(name));
   }
 

@@ -4,6 +4,7 @@
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -116,7 +117,14 @@ LoadOptions load_options(const nb::dict& options) {
 AllocateFunction allocate_by(const nb::object& arrays, std::unordered_set<const void*>& made) {
   return [arrays, &made](Device device, std::uint64_t nbytes) {
     const nb::gil_scoped_acquire gil;
-    const nb::object pair = arrays.attr("allocate")(device.str(), nbytes);
+    const nb::object pair = [&] {
+      try {
+        return nb::object(arrays.attr("allocate")(device.str(), nbytes));
+      } catch (const nb::python_error& error) {
+        if (!error.matches(nb::module_::import_("transload._core").attr("DeviceError"))) throw;
+        throw DeviceError(nb::str(error.value()).c_str());  // so that it is told for which tensor
+      }
+    }();
     const auto address = nb::cast<std::uintptr_t>(pair[1]);
     constexpr std::uintptr_t kHugePage = 2ul << 20;
     const std::uintptr_t first = (address + kHugePage - 1) / kHugePage * kHugePage;

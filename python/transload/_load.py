@@ -82,7 +82,8 @@ def load(
         )
         if keys is not None and not chosen["keep"]:
             chosen["drop"] = ["*"]
-        return _with_cache_given_back(arrays, lambda: index.load(arrays, chosen))
+        with arrays.loading(map_location):
+            return _with_cache_given_back(arrays, lambda: index.load(arrays, chosen))
 
 
 def _require_keys(index: Any, keys: list[str]) -> None:

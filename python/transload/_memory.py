@@ -130,21 +130,23 @@ def _storages(torch: Any) -> dict[tuple[str, int], Held]:
                     if isinstance(value, torch.Tensor):
                         add(value, f"optimizer {type(o).__name__}: {name}")
     for o in objects:
-        if isinstance(o, dict) and id(o) not in inner and o is not names and o is not tensors:
+        if issubclass(type(o), dict) and id(o) not in inner and o is not names and o is not tensors:
             held = [(key, value) for key, value in o.items() if isinstance(key, str) and issubclass(type(value), torch.Tensor)]
             if not held or "__name__" in o or "__module__" in o:  # a module's or class's names, no state dict
                 continue
             for key, value in held:
                 add(value, f"state dict of {len(held)} tensors: {key}")
                 state_dicts[id(value)] = state_dicts.get(id(value), 0) + 1
-    del objects, modules
+            del held, value
+    del objects, modules, o
     storages: dict[tuple[str, int], Held] = {}
-    for number, tensor in tensors.items():
+    for number in list(tensors):
+        tensor = tensors[number]
         try:
             storage = tensor.untyped_storage()
         except (RuntimeError, NotImplementedError):  # sparse, or a wrapper without a storage of its own
             continue
-        # `tensors`, this loop's two variables' one object and getrefcount's argument
+        # `tensors`, this loop's variable and getrefcount's argument
         own = 3
         only = number in state_dicts and sys.getrefcount(tensor) - own <= state_dicts[number] and len(names[number]) == state_dicts[number]
         where = "cuda:" + str(storage.device.index or 0) if storage.device.type == "cuda" else str(storage.device)

@@ -3,12 +3,14 @@ types are ml_dtypes'. requires_grad and Parameters have no meaning here and are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
 
 from ._core import DeviceError, PlacementError, UnsupportedError
-from ._object import Object, make, module_of, reduce  # noqa: F401  (part of what an array library has)
+from ._object import Name, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
 _OTHER_NAMES = {"bool": "bool_"}
 _OF_ML_DTYPES = {
@@ -98,8 +100,6 @@ def dtype_name(dtype: Any) -> str:
 
 
 def name(module: str, qualname: str) -> Any:
-    from ._object import Name
-
     return Name(module, qualname)
 
 
@@ -141,6 +141,11 @@ def called_as_torch_does(function: Any) -> Any:
         return device_of(function(None, location))
 
     return decide
+
+
+@contextmanager
+def loading(map_location: Any) -> Iterator[None]:
+    yield
 
 
 def streams() -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from typing import Any
 
@@ -25,8 +26,16 @@ class patch_torch:
         self.reason = ""
         self._torch = torch
         self._load, self._save = torch.load, torch.save
-        torch.load = functools.wraps(self._load)(self._patched_load)
-        torch.save = functools.wraps(self._save)(self._patched_save)
+
+        @functools.wraps(self._load)
+        def patched_load(*args: Any, **options: Any) -> Any:
+            return self._patched_load(*args, **options)
+
+        @functools.wraps(self._save)
+        def patched_save(*args: Any, **options: Any) -> None:
+            self._patched_save(*args, **options)
+
+        torch.load, torch.save = patched_load, patched_save
 
     def undo(self) -> None:
         self._torch.load, self._torch.save = self._load, self._save
@@ -54,8 +63,8 @@ class patch_torch:
         if not isinstance(f, (str, os.PathLike)):
             if not hasattr(f, "read") or not hasattr(f, "tell") or f.tell() != 0 or mmap:
                 return by_torch("a file object that is not at its beginning")
-        if self._torch.utils.serialization.config.load.mmap and mmap is None:
-            mmap = True
+        if mmap is None:
+            mmap = importlib.import_module("torch.utils.serialization").config.load.mmap
         if (device := self._torch.get_default_device()).type == "meta" or _active_modes(self._torch):
             return by_torch(f"a default device or mode that torch applies: {device}")
         try:

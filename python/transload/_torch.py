@@ -3,12 +3,14 @@ true, and transload fills by address."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ._core import DeviceError, UnsupportedError
-from ._object import Name, make, module_of, reduce  # noqa: F401  (part of what an array library has)
+from ._object import Name, Object, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
 Size = torch.Size
 _DTYPE_NAMES = {value: str(value).removeprefix("torch.") for value in vars(torch).values() if isinstance(value, torch.dtype)}
@@ -49,7 +51,8 @@ def tensor(
     else:
         made = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, offset, shape, stride)
     if conj or neg:
-        torch._utils.set_tensor_metadata(made, {"conj": conj, "neg": neg})
+        bits = {"conj": conj, "neg": neg}
+        torch._utils.set_tensor_metadata(made, {name: True for name, bit in bits.items() if bit})
     if is_parameter:
         return torch.nn.Parameter(made, requires_grad)
     if requires_grad:
@@ -90,7 +93,7 @@ def object(callable: Any, args: Any, items: Any, entries: Any, state: Any, made:
     """What torch's own restricted unpickler would make of it, with the functions and classes it allows: its own list,
     and torch.serialization.add_safe_globals(). Anything else is kept inert."""
     inert = make(callable, args, items, entries, state, made)
-    if not isinstance(inert, type(_INERT)) or not isinstance(callable, Name):
+    if not isinstance(inert, Object) or not isinstance(callable, Name):
         return inert
     function = _allowed(callable)
     if function is None or made == 2 or not isinstance(args, tuple):
@@ -109,9 +112,6 @@ def object(callable: Any, args: Any, items: Any, entries: Any, state: Any, made:
     except Exception as error:
         raise UnsupportedError(f"{callable!r} refuses what the file gives it: {error}") from error
     return built
-
-
-_INERT = make(None, (), None, None, None, 0)
 
 
 def _allowed(name: Name) -> Any:
@@ -203,6 +203,17 @@ def called_as_torch_does(function: Any) -> Any:
         return device_of(function(torch.UntypedStorage(0), location))
 
     return decide
+
+
+@contextmanager
+def loading(map_location: Any) -> Iterator[None]:
+    """torch's functions that rebuild tensors of other devices ask its loader for the map_location."""
+    now = torch.serialization._serialization_tls
+    before, now.map_location = now.map_location, map_location
+    try:
+        yield
+    finally:
+        now.map_location = before
 
 
 def streams() -> list[tuple[str, int]]:

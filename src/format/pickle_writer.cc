@@ -297,16 +297,22 @@ class Writer {
     if (nodes_.kind(node) == ValueKind::tuple) put(node);
   }
 
+  // A name alone is refused too: who loads it imports its module.
+  void require_plain(NodeId named) const {
+    if (allow_objects_) return;
+    const std::string_view module = nodes_.module_of(named), name = nodes_.name_of(named);
+    if (is_plain_data(module, name)) return;
+    throw UnsafePickleError(
+        std::string(module) + "." + std::string(name) +
+        " is not plain data and is not written; allow_objects writes it as it was read");
+  }
+
   void object(NodeId node) {
     const auto parts = nodes_.items(node);
     const NodeId callable = parts[0];
-    if (!allow_objects_ && (nodes_.kind(callable) != ValueKind::global ||
-                            !is_plain_data(nodes_.module_of(callable), nodes_.name_of(callable)))) {
-      throw UnsafePickleError(
-          "an object of " + std::string(nodes_.module_of(callable)) + "." +
-          std::string(nodes_.name_of(callable)) +
-          " is not plain data and is not written; allow_objects writes it as it was read");
-    }
+    if (nodes_.kind(callable) != ValueKind::global)
+      throw UnsupportedError("an object that was made by what is no class or function");
+    require_plain(callable);
     if (nodes_.made(node) == Made::by_new_with_keywords) {
       throw UnsupportedError(
           "an object of " + std::string(nodes_.name_of(callable)) +
@@ -365,6 +371,7 @@ class Writer {
       case ValueKind::dtype:
         return global("torch", name(nodes_.as_dtype(node)));
       case ValueKind::global:
+        require_plain(node);
         return global(nodes_.module_of(node), nodes_.name_of(node));
       case ValueKind::device: {
         const std::string_view text = nodes_.as_text(node);
