@@ -7,7 +7,7 @@ PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapid
   libssl-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all packages demo test gpu test-torch older-torch asan tsan format tidy clean
+.PHONY: all packages demo test gpu test-torch test-python wheel bench bench-gpu older-torch asan tsan format tidy clean
 
 all: build-dev
 
@@ -44,6 +44,40 @@ older-torch:
 test-torch: build-dev older-torch .venv/.made
 	.venv/bin/python -m pytest -q tests/torch
 
+# The Python package as users install it: beside PyTorch, and where there is NumPy alone.
+.venv-numpy/.made:
+	python3 -m venv .venv-numpy
+	.venv-numpy/bin/pip install -q numpy ml_dtypes pytest
+	@touch $@
+
+wheel: packages .venv/.made
+	@python3 -c 'import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
+	  $(SUDO) apt-get install -y -qq --no-install-recommends python3-dev
+	rm -rf dist
+	.venv/bin/pip wheel -q --no-deps -w dist .
+
+test-python: wheel .venv-numpy/.made
+	.venv/bin/pip install -q --force-reinstall --no-deps dist/transload-*.whl
+	.venv-numpy/bin/pip install -q --force-reinstall --no-deps dist/transload-*.whl
+	.venv/bin/python -m pytest -q -p no:warnings tests/python
+	.venv-numpy/bin/python -m pytest -q tests/numpy_alone.py
+	.venv/bin/python examples/move_a_model.py
+	.venv-numpy/bin/python examples/move_a_model.py
+	.venv/bin/transload inspect tests/data/torch-2.13/toy_state_dict.zip.pt
+
+# Beside PyTorch, safetensors and the limits of the machine; see docs/performance.md. BENCH="--sizes 12G:64 --tensors 1000000"
+bench: wheel
+	.venv/bin/pip install -q --force-reinstall --no-deps dist/transload-*.whl
+	.venv/bin/pip install -q matplotlib
+	.venv/bin/python bench/bench.py --out build/bench $(BENCH)
+
+# The same on a GPU, with the PyTorch for CUDA of the Python that PYTHON names; the wheel is made for it.
+PYTHON ?= python3
+bench-gpu: packages
+	$(PYTHON) -m pip wheel -q --no-deps -w dist .
+	$(PYTHON) -m pip install -q --force-reinstall --no-deps dist/transload-*.whl
+	$(PYTHON) bench/bench.py --out build/bench-gpu --device cuda:0 --tensors "" $(BENCH)
+
 asan: build-asan
 	$(CTEST) --preset asan
 
@@ -61,4 +95,4 @@ tidy: build-dev
 	clang-tidy -p build/dev --quiet $$(git ls-files 'src/*.cc' 'cli/*.cc')
 
 clean:
-	rm -rf build
+	rm -rf build dist
