@@ -64,6 +64,11 @@ void AtomicFile::reserve(std::uint64_t nbytes) {
        why);
 }
 
+void AtomicFile::start_writing(std::uint64_t offset, std::uint64_t nbytes) const {
+  sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(nbytes),
+                  SYNC_FILE_RANGE_WRITE);  // a wish: what fails is found by commit()
+}
+
 void AtomicFile::commit() {
   if (fsync(descriptor_) != 0)
     fail(path_, "syncing to the disk failed; the old file is untouched", errno);

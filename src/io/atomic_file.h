@@ -20,6 +20,8 @@ class AtomicFile {
   const std::filesystem::path& path() const { return path_; }  // of what is being written
   // Takes the room on the disk now: IoError if there is not as much.
   void reserve(std::uint64_t nbytes);
+  // Has the disk begin with what was written there, while the rest is; commit() then waits for less.
+  void start_writing(std::uint64_t offset, std::uint64_t nbytes) const;
   // Syncs the file, renames it over the target, syncs the folder.
   void commit();
 

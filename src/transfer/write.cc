@@ -127,6 +127,8 @@ std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& s
                   part_crcs[i] = crc32_of(bytes);
                   write_at(file.descriptor(), file.path(),
                            layout.pieces[parts[i].piece].extent.offset + parts[i].offset, bytes);
+                  file.start_writing(layout.pieces[parts[i].piece].extent.offset + parts[i].offset,
+                                     bytes.size());
                   done_nbytes += bytes.size();
                 }
               });
