@@ -1,6 +1,5 @@
 // The extension transload._core: the C++ library's functions as the package's Python files call them. Nothing is
 // decided here: arguments come in as plain values, the GIL is released while bytes move.
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -9,7 +8,6 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <unordered_set>
@@ -150,8 +148,8 @@ StorageObject storages_of(const StateDict& state, const nb::object& arrays,
     const nb::capsule keeper(owner, [](void* p) noexcept {
       delete static_cast<std::shared_ptr<void>*>(p);
     });
-    const std::size_t shape[1] = {storage.nbytes()};
-    return arrays.attr("wrap")(nb::cast(nb::ndarray<std::uint8_t>(storage.data(), 1, shape, keeper)));
+    return arrays.attr("wrap")(reinterpret_cast<std::uintptr_t>(storage.data()), storage.nbytes(),
+                               keeper);
   };
 }
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
 from ._core import UnsupportedError
 
 
 def _installed(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None
+    if name in sys.modules:
+        return True
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None  # else a mere folder of that name
+
+
+def lent(address: int, nbytes: int, keeper: object) -> Any:
+    """Memory that somebody else owns, as a buffer that can be written to; it lives as long as `keeper`, which this keeps."""
+    memory = (ctypes.c_uint8 * nbytes).from_address(address)
+    memory.keeper = keeper
+    return memory
 
 
 def array_library() -> ModuleType:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from ._arrays import lent
 from ._core import DeviceError, PlacementError, UnsupportedError
 from ._object import Name, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
@@ -39,9 +40,9 @@ def allocate(device: str, nbytes: int) -> tuple[numpy.ndarray, int]:
     return made, made.ctypes.data
 
 
-def wrap(array: Any) -> numpy.ndarray:
-    """Memory that somebody else owns, as bytes."""
-    return numpy.from_dlpack(array)
+def wrap(address: int, nbytes: int, keeper: Any) -> numpy.ndarray:
+    """Memory that somebody else owns, as a storage."""
+    return numpy.frombuffer(lent(address, nbytes, keeper), numpy.uint8)
 
 
 def empty(shape: tuple[int, ...], dtype: numpy.dtype, device: str) -> numpy.ndarray:

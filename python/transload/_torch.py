@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ._arrays import lent
 from ._core import DeviceError, UnsupportedError
 from ._object import Name, Object, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
@@ -26,9 +27,9 @@ def allocate(device: str, nbytes: int) -> tuple[torch.UntypedStorage, int]:
     return storage, storage.data_ptr()
 
 
-def wrap(array: Any) -> torch.UntypedStorage:
+def wrap(address: int, nbytes: int, keeper: Any) -> torch.UntypedStorage:
     """Memory that somebody else owns, as a storage."""
-    return torch.from_dlpack(array).untyped_storage()
+    return torch.frombuffer(lent(address, nbytes, keeper), dtype=torch.uint8).untyped_storage()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> torch.Tensor:

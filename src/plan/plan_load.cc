@@ -194,10 +194,11 @@ class Planner {
     Placement& placement = plan_.placements[s];
     placement.rule = decision.rule;
     placement.nbytes = nbytes;
-    DeviceNeed& need = needs_
-                           .try_emplace(decision.device, DeviceNeed{decision.device, 0, 0, 0,
-                                                                    left_[decision.device]})
-                           .first->second;
+    DeviceNeed& need =
+        needs_
+            .try_emplace(decision.device,
+                         DeviceNeed{.device = decision.device, .free = left_[decision.device]})
+            .first->second;
     if (decision.device.kind == DeviceKind::meta) return;
     if (decision.device == kCpu && can_be_mapped(s, piece)) {
       need.mapped_nbytes += nbytes;

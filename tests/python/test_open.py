@@ -50,6 +50,10 @@ def test_the_plan_is_text_and_data(index):
     plan = index.plan({"model/*": "meta", "*": "cpu"})
     assert "by rule" in str(plan)
     on = {key: s["device"] for s in plan.storages for key in s["keys"]}
+    cpu = next(d for d in plan.devices if d["device"] == "cpu")
+    assert (cpu["storage_nbytes"], cpu["allocated"], cpu["mapped_nbytes"]) == (12, 128, 0) and cpu["free"] > 0
+    cpu = index.plan("cpu", mmap=True).devices[0]
+    assert (cpu["storage_nbytes"], cpu["mapped_nbytes"]) == (0, 24 * 4 + 24 * 2 + 12)
     assert on["model/w"] == on["model/t"] == "meta" and on["list/1"] == "cpu"
     with pytest.raises(transload.PlacementError):
         index.plan("cuda:7")
