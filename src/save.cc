@@ -63,8 +63,7 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
   AtomicFile file(path);
   file.reserve(layout.nbytes);
   const auto put = [&](const Literal& literal) {
-    write_at(file.descriptor(), file.path(), literal.offset,
-             std::as_bytes(std::span(literal.bytes)));
+    file.write(literal.offset, std::as_bytes(std::span(literal.bytes)));
     result.nbytes = std::max(result.nbytes, literal.offset + literal.bytes.size());
   };
   for (const Literal& literal : layout.literals) put(literal);

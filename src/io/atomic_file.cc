@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "io/file.h"
 #include "transload/error.h"
 #include "types/checked.h"
 
@@ -15,6 +16,7 @@ namespace transload {
 namespace {
 
 constexpr std::string_view kSuffix = ".saving";
+constexpr std::uint64_t kLeastDirect = 256 << 10;  // less is written sooner through the page cache
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what,
                        int error_number) {
@@ -43,11 +45,13 @@ AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(target) {
   struct stat old;
   const mode_t mask = umask(0);
   umask(mask);
+  direct_ = ::open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);  // not every file system has it
   fchmod(descriptor_, stat(target_.c_str(), &old) == 0 ? old.st_mode & 07777 : 0666 & ~mask);
 }
 
 AtomicFile::~AtomicFile() {
   if (!committed_) unlink(path_.c_str());
+  if (direct_ >= 0) close(direct_);
   if (descriptor_ >= 0) close(descriptor_);
 }
 
@@ -64,9 +68,26 @@ void AtomicFile::reserve(std::uint64_t nbytes) {
        why);
 }
 
-void AtomicFile::start_writing(std::uint64_t offset, std::uint64_t nbytes) const {
-  sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(nbytes),
-                  SYNC_FILE_RANGE_WRITE);  // a wish: what fails is found by commit()
+bool AtomicFile::wants_aligned(std::uint64_t nbytes) const {
+  return direct_ >= 0 && nbytes >= kLeastDirect;
+}
+
+void AtomicFile::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
+  const bool in_phase =
+      reinterpret_cast<std::uintptr_t>(bytes.data()) % kAlignment == offset % kAlignment;
+  if (in_phase && wants_aligned(bytes.size())) {
+    const std::uint64_t before = round_up(offset, kAlignment) - offset;
+    const std::uint64_t whole = (bytes.size() - before) / kAlignment * kAlignment;
+    try {
+      write_at(direct_, path_, offset + before, bytes.subspan(before, whole));
+      write_at(descriptor_, path_, offset, bytes.first(before));
+      offset += before + whole;
+      bytes = bytes.subspan(before + whole);
+    } catch (const IoError& error) {
+      if (error.error_number() != EINVAL) throw;  // a file system with other wishes
+    }
+  }
+  write_at(descriptor_, path_, offset, bytes);
 }
 
 void AtomicFile::commit() {

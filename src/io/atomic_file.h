@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 namespace transload {
@@ -16,18 +17,21 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  int descriptor() const { return descriptor_; }
   const std::filesystem::path& path() const { return path_; }  // of what is being written
   // Takes the room on the disk now: IoError if there is not as much.
   void reserve(std::uint64_t nbytes);
-  // Has the disk begin with what was written there, while the rest is; commit() then waits for less.
-  void start_writing(std::uint64_t offset, std::uint64_t nbytes) const;
+  // Any thread may write any place. Long stretches go to the disk past the page cache, which doubles what a durable save
+  // takes; if, that is, they lie in memory as in the file: at the same distance from a multiple of kAlignment.
+  void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  static constexpr std::uint64_t kAlignment = 4096;
+  bool wants_aligned(std::uint64_t nbytes) const;  // whether for so many bytes a copy pays
   // Syncs the file, renames it over the target, syncs the folder.
   void commit();
 
  private:
   std::filesystem::path target_, path_;
-  int descriptor_ = -1;
+  int descriptor_ = -1,
+      direct_ = -1;  // the same file; -1: what is written goes through the page cache
   bool committed_ = false;
 };
 

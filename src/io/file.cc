@@ -82,6 +82,17 @@ void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts) 
   }
 }
 
+void will_read(const File& file, std::uint64_t offset, std::uint64_t nbytes) {
+  // One byte of the end tells whether the rest is in memory: to have the kernel look at each page costs as much as
+  // copying some of them.
+  char last;
+  const iovec probe{&last, 1};
+  const auto end = static_cast<off_t>(offset + nbytes - 1);
+  if (preadv2(*file.descriptor, &probe, 1, end, RWF_NOWAIT) == 1) return;
+  posix_fadvise(*file.descriptor, static_cast<off_t>(offset), static_cast<off_t>(nbytes),
+                POSIX_FADV_WILLNEED);
+}
+
 std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbytes) {
   if (offset > file.nbytes || nbytes > file.nbytes - offset) cut_short(file, offset, nbytes);
   std::string text(nbytes, '\0');
@@ -94,10 +105,9 @@ Storage map_file(const File& file) {
   void* const data =
       mmap(nullptr, file.nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, *file.descriptor, 0);
   if (data == MAP_FAILED) fail(file.path, "cannot be mapped", errno);
-  return Storage(kCpu, static_cast<std::byte*>(data), file.nbytes,
-                 std::shared_ptr<void>(data, [nbytes = file.nbytes](void* all) {
-                   munmap(all, nbytes);
-                 }));
+  return Storage(
+      kCpu, static_cast<std::byte*>(data), file.nbytes,
+      std::shared_ptr<void>(data, [nbytes = file.nbytes](void* all) { munmap(all, nbytes); }));
 }
 
 void write_at(int descriptor, const std::filesystem::path& path, std::uint64_t offset,

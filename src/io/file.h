@@ -24,6 +24,10 @@ std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbyt
 // The same into several places one after the other. Changes `parts`.
 void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts);
 
+// Has the disk fetch what will be read soon, while something else is. The kernel's own guess fails where several threads
+// read one descriptor. A wish: what fails is found by the read.
+void will_read(const File& file, std::uint64_t offset, std::uint64_t nbytes);
+
 // All of a file as memory, private to this process: what is written to it stays there. Read from disk when it is first
 // looked at; a file that is truncated meanwhile ends the process, as of any mapping.
 Storage map_file(const File& file);

@@ -90,4 +90,10 @@ void PieceReader::read(std::uint32_t piece, std::uint64_t offset, std::span<std:
   inflating_->read(offset, bytes);
 }
 
+void PieceReader::read_soon(std::uint32_t piece, std::uint64_t offset, std::uint64_t nbytes) const {
+  const Piece& stored = index_.pieces[piece];
+  if (stored.encoding == Encoding::as_is && nbytes)
+    will_read(index_.files[stored.extent.file], stored.extent.offset + offset, nbytes);
+}
+
 }  // namespace transload

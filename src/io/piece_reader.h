@@ -21,6 +21,9 @@ class PieceReader {
   // one pass; a range that lies before the last one starts it again. Throws IoError, FormatError.
   void read(std::uint32_t piece, std::uint64_t offset, std::span<std::byte> bytes);
 
+  // What will be read soon, for the disk to fetch. Nothing for a deflated piece.
+  void read_soon(std::uint32_t piece, std::uint64_t offset, std::uint64_t nbytes) const;
+
  private:
   class Inflating;  // one deflated piece, as far as it was read
 

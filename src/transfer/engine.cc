@@ -21,6 +21,8 @@ namespace {
 // Small transfers whose bytes lie this close in the file are fetched by one read; what lies between is read over.
 constexpr std::uint64_t kGap = 4 << 10;
 constexpr std::size_t kMaxGroup = 256;
+// How far ahead of what is read the disk is asked for more.
+constexpr std::uint64_t kAhead = 32 << 20;
 
 // A part of the staging memory. Between a copy's start and its mark the bytes belong to the device.
 struct Slot {
@@ -42,8 +44,7 @@ std::string first_user(const Index& index, std::uint32_t storage) {
 class Loader {
  public:
   Loader(const Plan& plan, const Index& index, std::span<const Storage> targets,
-         const Engine& engine, std::vector<Reached>& reached,
-         std::vector<std::uint32_t>* crcs)
+         const Engine& engine, std::vector<Reached>& reached, std::vector<std::uint32_t>* crcs)
       : plan_(plan),
         index_(index),
         targets_(targets),
@@ -53,8 +54,9 @@ class Loader {
     threads_ = thread_count(engine.threads);
     for (const DeviceNeed& need : plan.devices) {
       if (need.device.kind == DeviceKind::cpu || need.device.kind == DeviceKind::meta) continue;
-      streams_.emplace(need.device, backend_for(need.device)
-                                        .open_stream(need.device, stream_of(engine, need.device)));
+      streams_.emplace(
+          need.device,
+          backend_for(need.device).open_stream(need.device, stream_of(engine, need.device)));
     }
     make_slots();
   }
@@ -83,7 +85,8 @@ class Loader {
   static constexpr std::uint32_t kNobody = 0xFFFFFFFF;  // instead of a transfer
 
   struct Group {
-    std::uint32_t begin = 0, end = 0;  // of plan_.transfers
+    std::uint32_t begin = 0, end = 0;              // of plan_.transfers
+    std::uint32_t ahead_begin = 0, ahead_end = 0;  // those to ask the disk for meanwhile
   };
 
   const Transfer& transfer(std::uint32_t t) const { return plan_.transfers[t]; }
@@ -138,7 +141,28 @@ class Loader {
       ++group.end;
     }
     next_ = group.end;
+    group.ahead_begin = ahead_;
+    for (std::uint32_t t = group.begin; t < group.end; ++t) read_nbytes_ += transfer(t).nbytes;
+    while (ahead_ < count && ahead_nbytes_ < read_nbytes_ + kAhead)
+      ahead_nbytes_ += transfer(ahead_++).nbytes;
+    group.ahead_end = ahead_;
     return group;
+  }
+
+  // One call for what lies together. Where a deflated piece is read from, nobody knows before.
+  void read_ahead(const Group& group) const {
+    for (std::uint32_t t = group.ahead_begin; t < group.ahead_end;) {
+      const Transfer& first = transfer(t++);
+      if (index_.pieces[first.piece].encoding != Encoding::as_is) continue;
+      const std::uint64_t begin = file_offset(first);
+      std::uint64_t end = begin + first.nbytes;
+      for (; t < group.ahead_end && file_of(transfer(t)) == file_of(first); ++t) {
+        const std::uint64_t next = file_offset(transfer(t));
+        if (next < begin || next > end + kGap || end - begin >= plan_.slot_nbytes) break;
+        end = std::max(end, next + transfer(t).nbytes);
+      }
+      if (end > begin) will_read(index_.files[file_of(first)], begin, end - begin);
+    }
   }
 
   void work(int number) {
@@ -146,6 +170,7 @@ class Loader {
     while (!stop_) {
       const Group group = next_group();
       if (group.begin == group.end) return;
+      read_ahead(group);
       for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::begun;
       std::uint32_t at_fault = group.begin;
       try {
@@ -361,7 +386,8 @@ class Loader {
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<Slot*> free_;
-  std::uint32_t next_ = 0;
+  std::uint32_t next_ = 0, ahead_ = 0;                // transfers: to read, to ask the disk for
+  std::uint64_t read_nbytes_ = 0, ahead_nbytes_ = 0;  // of the transfers before
   std::atomic<std::uint64_t> done_nbytes_ = 0;
   std::atomic<bool> stop_ = false;
 };

@@ -1,21 +1,14 @@
 #include "transfer/verify.h"
 
-#include <atomic>
-
 #include "io/crc32.h"
 #include "io/piece_reader.h"
 #include "plan/transfers.h"
-#include "transfer/workers.h"
+#include "transfer/parts.h"
 
 namespace transload {
 namespace {
 
 constexpr std::size_t kMostNamed = 10;
-
-std::uint64_t decoded_nbytes(const Index& index, const Piece& piece) {
-  return piece.encoding == Encoding::as_is ? piece.extent.nbytes
-                                           : index.storages[piece.storage].nbytes;
-}
 
 }  // namespace
 
@@ -46,35 +39,22 @@ void require_checksums(const Index& index,
 
 void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
                    const Engine& engine) {
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
-  std::uint64_t total = 0;
+  std::vector<std::uint32_t> checked;
   for (const std::uint32_t p : pieces) {
-    if (!index.pieces[p].crc32) continue;
-    found.emplace_back(p, 0);
-    total += decoded_nbytes(index, index.pieces[p]);
+    if (index.pieces[p].crc32) checked.push_back(p);
   }
-  if (found.empty()) return;
-  const std::uint64_t slot = slot_nbytes(engine.staging_nbytes);
-  std::atomic<std::size_t> next = 0;
-  std::atomic<std::uint64_t> done_nbytes = 0;
-  std::atomic<bool> stop = false;
-  const auto most_threads =
-      static_cast<int>(std::max<std::uint64_t>(1, engine.staging_nbytes / slot));
-  run_workers(std::min(thread_count(engine.threads), most_threads), engine.progress, total,
-              done_nbytes, stop, [&](int) {
-                PieceReader reader(index);
-                std::vector<std::byte> buffer(slot);
-                for (std::size_t i = next++; i < found.size() && !stop; i = next++) {
-                  auto& [piece, crc] = found[i];
-                  const std::uint64_t nbytes = decoded_nbytes(index, index.pieces[piece]);
-                  for (std::uint64_t done = 0; done < nbytes && !stop; done += slot) {
-                    const std::span part(buffer.data(), std::min(slot, nbytes - done));
-                    reader.read(piece, done, part);
-                    crc = crc32_joined(crc, crc32_of(part), part.size());
-                    done_nbytes += part.size();
-                  }
-                }
-              });
+  const std::vector<std::uint32_t> crcs = for_each_part(index, checked, engine, [&] {
+    return [reader = std::make_shared<PieceReader>(index),
+            buffer = std::vector<std::byte>(slot_nbytes(engine.staging_nbytes))](
+               const Part& part, const Part* ahead) mutable {
+      if (ahead) reader->read_soon(ahead->piece, ahead->offset, ahead->nbytes);
+      const std::span bytes(buffer.data(), part.nbytes);
+      reader->read(part.piece, part.offset, bytes);
+      return crc32_of(bytes);
+    };
+  });
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
+  for (std::size_t i = 0; i < checked.size(); ++i) found.emplace_back(checked[i], crcs[i]);
   require_checksums(index, found);
 }
 

@@ -15,7 +15,6 @@ void require_checksums(const Index& index,
                        std::span<const std::pair<std::uint32_t, std::uint32_t>> found);
 
 // Reads these pieces and compares. Pieces without a checksum are not read.
-void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
-                   const Engine& engine);
+void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces, const Engine& engine);
 
 }  // namespace transload

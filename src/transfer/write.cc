@@ -1,48 +1,52 @@
 #include "transfer/write.h"
 
-#include <algorithm>
+#include <cstring>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "io/crc32.h"
-#include "io/file.h"
 #include "io/piece_reader.h"
 #include "plan/transfers.h"
 #include "transfer/engine.h"
+#include "transfer/parts.h"
 #include "transfer/steps.h"
-#include "transfer/workers.h"
 #include "types/box.h"
 
 namespace transload {
 namespace {
 
-struct Part {
-  std::uint32_t piece;
-  std::uint64_t offset, nbytes;  // in the piece
-};
-
 // One thread's way to the bytes: a slot of staging, and streams to the devices it has met.
 class Fetcher {
  public:
   Fetcher(const Index& layout, const ByteSource& source, std::span<const std::uint32_t> pieces,
-          const Engine& engine)
-      : layout_(layout),
-        source_(source),
-        pieces_(pieces),
-        engine_(engine),
-        slot_nbytes_(slot_nbytes(engine.staging_nbytes)) {
+          const AtomicFile& file, const Engine& engine)
+      : layout_(layout), source_(source), pieces_(pieces), file_(file), engine_(engine) {
     if (source.index) reader_.emplace(*source.index);
+  }
+
+  void fetch_soon(const Part& part) {
+    const Piece& piece = layout_.pieces[part.piece];
+    if (source_.index)
+      reader_->read_soon(pieces_[piece.storage], piece.byte_offset + part.offset, part.nbytes);
   }
 
   // The bytes of a part, in memory until the next call.
   std::span<const std::byte> fetch(const Part& part) {
     const Piece& piece = layout_.pieces[part.piece];
     const std::uint64_t offset = piece.byte_offset + part.offset;
-    if (source_.index) return from_file(piece.storage, offset, part.nbytes);
+    const std::uint64_t phase = (piece.extent.offset + part.offset) % AtomicFile::kAlignment;
+    if (source_.index) return from_file(piece.storage, offset, staging(kCpu, phase, part.nbytes));
     const Storage& storage = source_.storages[piece.storage];
-    if (storage.device().kind == DeviceKind::cpu) return {storage.data() + offset, part.nbytes};
+    if (storage.device().kind == DeviceKind::cpu) {
+      const std::span<const std::byte> there(storage.data() + offset, part.nbytes);
+      if (!file_.wants_aligned(part.nbytes)) return there;
+      const std::span<std::byte> bytes = staging(kCpu, phase, part.nbytes);
+      std::memcpy(bytes.data(), there.data(), bytes.size());
+      return bytes;
+    }
     try {
-      return from_device(storage, offset, part.nbytes);
+      return from_device(storage, offset, staging(storage.device(), phase, part.nbytes));
     } catch (Error& error) {
       for (const NamedTensor& tensor : layout_.contents.tensors()) {
         if (tensor.value.storage_number() != piece.storage) continue;
@@ -56,9 +60,8 @@ class Fetcher {
 
  private:
   std::span<const std::byte> from_file(std::uint32_t storage, std::uint64_t offset,
-                                       std::uint64_t nbytes) {
+                                       std::span<std::byte> bytes) {
     const Index& index = *source_.index;
-    const std::span<std::byte> bytes = staging(kCpu).first(nbytes);
     reader_->read(pieces_[storage], offset, bytes);
     Steps steps;
     steps.swap_nbytes = index.storages[storage].swap_nbytes;
@@ -67,32 +70,35 @@ class Fetcher {
                          : steps.swap_nbytes == 4 ? Dtype::int32
                                                   : Dtype::int16;
       steps.from = steps.to = unit;
-      convert(steps, bytes.data(), 1, bytes.data(), 1, nbytes / steps.swap_nbytes);
+      convert(steps, bytes.data(), 1, bytes.data(), 1, bytes.size() / steps.swap_nbytes);
     }
     return bytes;
   }
 
   std::span<const std::byte> from_device(const Storage& storage, std::uint64_t offset,
-                                         std::uint64_t nbytes) {
+                                         std::span<std::byte> bytes) {
     const Device device = storage.device();
     auto& stream = streams_[device];
     if (!stream) stream = backend_for(device).open_stream(device, stream_of(engine_, device));
-    const std::span<std::byte> bytes = staging(device).first(nbytes);
     stream->to_host(bytes, storage.data() + offset);
     stream->wait(stream->mark());
     return bytes;
   }
 
-  std::span<std::byte> staging(Device device) {
-    if (!staging_.data()) staging_ = backend_for(device).allocate_staging(device, slot_nbytes_);
-    return {staging_.data(), slot_nbytes_};
+  // In the same phase as the file's pages, so that the file takes it without another copy.
+  std::span<std::byte> staging(Device device, std::uint64_t phase, std::uint64_t nbytes) {
+    if (!staging_.data()) {
+      staging_ = backend_for(device).allocate_staging(
+          device, slot_nbytes(engine_.staging_nbytes) + AtomicFile::kAlignment);
+    }
+    return {staging_.data() + phase, nbytes};
   }
 
   const Index& layout_;
   const ByteSource& source_;
   std::span<const std::uint32_t> pieces_;
+  const AtomicFile& file_;
   const Engine& engine_;
-  std::uint64_t slot_nbytes_;
   std::optional<PieceReader> reader_;
   Storage staging_;
   std::map<Device, std::unique_ptr<CopyStream>> streams_;
@@ -102,42 +108,19 @@ class Fetcher {
 
 std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source,
                                         const AtomicFile& file, const Engine& engine) {
-  const std::uint64_t slot = slot_nbytes(engine.staging_nbytes);
-  const std::vector<std::uint32_t> pieces =
+  const std::vector<std::uint32_t> source_pieces =
       source.index ? pieces_by_storage(*source.index) : std::vector<std::uint32_t>();
-  std::vector<Part> parts;
-  std::uint64_t total = 0;
-  for (std::uint32_t p = 0; p < layout.pieces.size(); ++p) {
-    const std::uint64_t nbytes = layout.pieces[p].extent.nbytes;
-    for (std::uint64_t done = 0; done < nbytes; done += slot)
-      parts.push_back({p, done, std::min(slot, nbytes - done)});
-    total += nbytes;
-  }
-  std::vector<std::uint32_t> part_crcs(parts.size());
-  std::atomic<std::size_t> next = 0;
-  std::atomic<std::uint64_t> done_nbytes = 0;
-  std::atomic<bool> stop = false;
-  const auto most_threads =
-      static_cast<int>(std::max<std::uint64_t>(1, engine.staging_nbytes / slot));
-  run_workers(std::min(thread_count(engine.threads), most_threads), engine.progress, total,
-              done_nbytes, stop, [&](int) {
-                Fetcher fetcher(layout, source, pieces, engine);
-                for (std::size_t i = next++; i < parts.size() && !stop; i = next++) {
-                  const std::span<const std::byte> bytes = fetcher.fetch(parts[i]);
-                  part_crcs[i] = crc32_of(bytes);
-                  write_at(file.descriptor(), file.path(),
-                           layout.pieces[parts[i].piece].extent.offset + parts[i].offset, bytes);
-                  file.start_writing(layout.pieces[parts[i].piece].extent.offset + parts[i].offset,
-                                     bytes.size());
-                  done_nbytes += bytes.size();
-                }
-              });
-  std::vector<std::uint32_t> crcs(layout.pieces.size());
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    std::uint32_t& crc = crcs[parts[i].piece];
-    crc = parts[i].offset == 0 ? part_crcs[i] : crc32_joined(crc, part_crcs[i], parts[i].nbytes);
-  }
-  return crcs;
+  std::vector<std::uint32_t> all(layout.pieces.size());
+  std::iota(all.begin(), all.end(), 0);
+  return for_each_part(layout, all, engine, [&] {
+    const auto fetcher = std::make_shared<Fetcher>(layout, source, source_pieces, file, engine);
+    return [&, fetcher](const Part& part, const Part* ahead) {
+      if (ahead) fetcher->fetch_soon(*ahead);
+      const std::span<const std::byte> bytes = fetcher->fetch(part);
+      file.write(layout.pieces[part.piece].extent.offset + part.offset, bytes);
+      return crc32_of(bytes);
+    };
+  });
 }
 
 }  // namespace transload

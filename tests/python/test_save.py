@@ -1,6 +1,8 @@
 """transload.save, read by torch and safetensors."""
 import argparse
 import collections
+import os
+import pathlib
 import resource
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import sys
 import pytest
 import torch
 from equal import same
+from safetensors.torch import load_file
 
 import transload
 
@@ -47,6 +50,22 @@ def test_dtypes(tmp_path, dtype):
     t = torch.arange(8).to(dtype)
     same({"t": t}, round_trip({"t": t}, tmp_path / "t.pt"))
     same({"t": t}, transload.load(tmp_path / "t.pt"))
+
+
+@pytest.mark.parametrize("name", ["s.pt", "s.safetensors"])
+def test_sizes_about_those_where_another_way_of_writing_begins(tmp_path, name):
+    # 256 KiB go past the page cache, 4 KiB are a page, 3 MiB a staging slot.
+    sizes = [n + d for n in (4096, 256 << 10, 3 << 20, 6 << 20) for d in (-4097, -4096, -1, 0, 1, 63, 4095)]
+    state = {str(n): torch.randint(0, 256, (max(n, 0),), dtype=torch.uint8) for n in sizes}
+    for folder in tmp_path, pathlib.Path("/dev/shm"):  # a disk, and memory, which may know no other way
+        path = folder / f"{os.getpid()}.{name}"
+        transload.save(state, path)
+        try:
+            read = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+            same(state, {key: read[key] for key in state})
+            assert transload.load(path, verify=True).keys() == read.keys()
+        finally:
+            path.unlink()
 
 
 def test_what_is_shared_is_saved_once(tmp_path):
