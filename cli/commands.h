@@ -4,7 +4,9 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "transload/scan.h"
 #include "transload/transload.h"
 
 namespace transload::cli {
@@ -27,10 +29,29 @@ struct ConvertArguments {
   OpenOptions open;
 };
 
+struct ScanArguments {
+  std::vector<std::filesystem::path> paths;  // files, and folders with all that is in them
+  bool json = false;
+};
+
+struct VerifyArguments {
+  std::filesystem::path file;
+  std::filesystem::path manifest, new_manifest;  // to compare with, to write; empty: none
+  OpenOptions open;
+};
+
+struct RecoverArguments {
+  std::filesystem::path from, to;
+  OpenOptions open;
+};
+
 void inspect(const InspectArguments& arguments);
 void explain(const LoadArguments& arguments);
 void load_file(const LoadArguments& arguments);
 void convert_file(const ConvertArguments& arguments);
+bool scan_files(const ScanArguments& arguments);  // whether all are harmless, and whole
+void verify_file(const VerifyArguments& arguments);
+bool recover_file(const RecoverArguments& arguments);  // whether nothing is lost
 void list_devices();
 int demo(const std::filesystem::path& folder);  // the exit status
 

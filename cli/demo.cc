@@ -18,49 +18,43 @@ fs::path emulated_driver() {
   const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
   const fs::path places[] = {here / "../lib/transload/emulated/libcuda.so.1",
                              here / "emulated/libcuda.so.1"};
-  for (const fs::path &place : places)
-    if (fs::exists(place))
-      return fs::weakly_canonical(place);
+  for (const fs::path& place : places)
+    if (fs::exists(place)) return fs::weakly_canonical(place);
   throw Error("there is no GPU, and no emulated driver at " +
-              places[0].lexically_normal().string() + " or " +
-              places[1].string());
+              places[0].lexically_normal().string() + " or " + places[1].string());
 }
 
 bool has_gpu() {
   const std::vector<Device> all = devices();
-  return std::any_of(all.begin(), all.end(), [](Device device) {
-    return device.kind == DeviceKind::cuda;
-  });
+  return std::any_of(all.begin(), all.end(),
+                     [](Device device) { return device.kind == DeviceKind::cuda; });
 }
 
 // Removed with all that is in it.
 class TemporaryFolder {
-public:
+ public:
   TemporaryFolder() {
-    std::string name =
-        (fs::temp_directory_path() / "transload-demo-XXXXXX").string();
+    std::string name = (fs::temp_directory_path() / "transload-demo-XXXXXX").string();
     if (!mkdtemp(name.data()))
-      throw Error("no folder can be made in " +
-                  fs::temp_directory_path().string());
+      throw Error("no folder can be made in " + fs::temp_directory_path().string());
     path_ = name;
   }
   ~TemporaryFolder() {
     std::error_code ignored;
     fs::remove_all(path_, ignored);
   }
-  TemporaryFolder(const TemporaryFolder &) = delete;
-  TemporaryFolder &operator=(const TemporaryFolder &) = delete;
-  const fs::path &path() const { return path_; }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const fs::path& path() const { return path_; }
 
-private:
+ private:
   fs::path path_;
 };
 
-} // namespace
+}  // namespace
 
-int demo(const fs::path &folder) {
-  if (!has_gpu())
-    use_cuda_driver(emulated_driver());
+int demo(const fs::path& folder) {
+  if (!has_gpu()) use_cuda_driver(emulated_driver());
   if (!folder.empty()) {
     fs::create_directories(folder);
     return tell_story(std::cout, folder);
@@ -69,4 +63,4 @@ int demo(const fs::path &folder) {
   return tell_story(std::cout, temporary.path());
 }
 
-} // namespace transload::cli
+}  // namespace transload::cli

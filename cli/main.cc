@@ -41,6 +41,10 @@ void add_open_options(CLI::App& command, OpenOptions& options) {
                    "Refuse a file that holds objects of unknown classes. They are never made; "
                    "without this, they are kept as\n"
                    "inert values and shown");
+  command.add_flag(
+      "--keep-calls", options.keep_calls,
+      "Open a file that would run code where it is unpickled, too. Nothing in it is run; "
+      "its calls are shown");
 }
 
 void add_load_options(CLI::App& command, LoadArguments& arguments, Texts& texts) {
@@ -151,6 +155,33 @@ int run(int argc, char** argv) {
       "Write objects of unknown classes too. PyTorch runs their code when it loads the file");
   add_open_options(convert_command, converted.open);
 
+  ScanArguments scanned;
+  CLI::App& scan_command = *app.add_subcommand(
+      "scan",
+      "Show what a file would do to a program that unpickles it; exit status 1 if it is no good");
+  scan_command.add_option("path", scanned.paths, "Files of any kind, or folders of them")
+      ->required();
+  scan_command.add_flag("--json", scanned.json, "As JSON, with harmless names too");
+
+  VerifyArguments verified;
+  CLI::App& verify_command = *app.add_subcommand(
+      "verify", "Compare every byte of a file with its checksums, or with a manifest");
+  verify_command.add_option("file", verified.file, "The file to read")->required();
+  verify_command.add_option("--manifest", verified.manifest,
+                            "Compare each tensor's digest with this");
+  verify_command.add_option("--write-manifest", verified.new_manifest,
+                            "Write the digest of each tensor there");
+  add_open_options(verify_command, verified.open);
+
+  RecoverArguments recovered;
+  CLI::App& recover_command =
+      *app.add_subcommand("recover",
+                          "Write what is whole of a damaged file of torch.save into a good one; "
+                          "exit status 1 if any is lost");
+  recover_command.add_option("in", recovered.from, "The damaged file")->required();
+  recover_command.add_option("out", recovered.to, "The file to write")->required();
+  add_open_options(recover_command, recovered.open);
+
   CLI::App& devices_command =
       *app.add_subcommand("devices", "List the devices here and their memory");
 
@@ -171,6 +202,9 @@ int run(int argc, char** argv) {
     converted.save.map_location = map_location_of(converted_texts);
     convert_file(converted);
   }
+  if (scan_command) return scan_files(scanned) ? kDone : kInputAtFault;
+  if (verify_command) verify_file(verified);
+  if (recover_command) return recover_file(recovered) ? kDone : kInputAtFault;
   if (devices_command) list_devices();
   return demo_command ? demo(folder) : kDone;
 }

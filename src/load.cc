@@ -7,6 +7,8 @@
 #include <set>
 
 #include "device/backend.h"
+#include "format/format.h"
+#include "io/crc32.h"
 #include "plan/match.h"
 #include "plan/select.h"
 #include "transfer/engine.h"
@@ -168,6 +170,24 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
     error.add(filled_so_far(plan, reached));
     throw;
   }
+  return result;
+}
+
+VerifyResult verify(const std::filesystem::path& path, const Engine& engine,
+                    const OpenOptions& open_options) {
+  const Index index = open(path, open_options);
+  for (const File& file : index.files) {
+    const Format& format = format_of(file.path);
+    if (format.verify_texts) format.verify_texts(file, crc32_of);
+  }
+  VerifyResult result;
+  std::vector<std::uint32_t> all;
+  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
+    const std::uint64_t nbytes = index.storages[index.pieces[p].storage].nbytes;
+    (index.pieces[p].crc32 ? result.nbytes : result.without_crc) += nbytes;
+    all.push_back(p);
+  }
+  verify_pieces(index, all, engine);
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include "io/atomic_file.h"
 #include "io/crc32.h"
 #include "plan/select.h"
+#include "transfer/verify.h"
 #include "transfer/write.h"
 #include "types/node_table.h"
 
@@ -77,6 +78,33 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
   return result;
 }
 
+// Shard by shard, each as it is called and in its own format; then the index. The folder appears when all is there.
+SaveResult convert_shards(const Index& index, const std::filesystem::path& to, SaveOptions options,
+                          const OpenOptions& open_options) {
+  if (index.format != "shards") {
+    throw UnsupportedError(index.files.front().path.string() +
+                           ": is one file; only what is in shards is written in shards");
+  }
+  SaveResult result{0, leftovers(to)};
+  AtomicFolder folder(to);
+  for (const File& file : index.files) {
+    const Format& format = format_of(file.path);
+    const std::filesystem::path target = folder.path() / file.path.filename();
+    if (format.lay_out) {
+      options.format = format.name;
+      result.nbytes += convert(file.path, target, options, open_options).nbytes;
+    } else {
+      const std::string text = read_text(file, 0, file.nbytes);
+      AtomicFile copy(target);
+      copy.write(0, std::as_bytes(std::span(text)));
+      copy.commit();
+      result.nbytes += text.size();
+    }
+  }
+  folder.commit();
+  return result;
+}
+
 }  // namespace
 
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
@@ -93,6 +121,7 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options, const OpenOptions& open_options) {
   const Index index = open(from, open_options);
+  if (options.format == "shards") return convert_shards(index, to, options, open_options);
   std::vector<std::string> tags;
   for (const StoredStorage& storage : index.storages)
     tags.push_back(index.locations[storage.location]);
@@ -100,6 +129,42 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
   if (writing.metadata.empty()) writing.metadata = index.metadata;
   return write(index.contents, mapped_tags(std::move(tags), index.contents, options.map_location),
                {{}, &index}, to, writing);
+}
+
+RecoverResult recover(const std::filesystem::path& from, const std::filesystem::path& to,
+                      const SaveOptions& options, const OpenOptions& open_options) {
+  const Format& format = format_of(from);
+  if (!format.salvage)
+    throw UnsupportedError(from.string() + ": only files of torch.save can be recovered");
+  std::vector<std::string> why_lost;
+  Index index = format.salvage(from, open_options, why_lost);
+  std::vector<std::uint32_t> checked;
+  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
+    if (index.pieces[p].crc32) checked.push_back(p);
+  }
+  const std::vector<std::uint32_t> crcs = crcs_of(index, checked, options.engine);
+  for (std::size_t i = 0; i < checked.size(); ++i) {
+    const Piece& piece = index.pieces[checked[i]];
+    if (crcs[i] != *piece.crc32)
+      why_lost[piece.storage] = "its bytes are not those that were saved";
+  }
+  RecoverResult result;
+  for (const NamedTensor& tensor : index.contents.tensors()) {
+    const std::uint32_t s = tensor.value.storage_number();
+    if (s == TensorRow::kNoStorage || why_lost[s].empty())
+      ++result.whole;
+    else
+      result.lost.emplace_back(tensor.name, why_lost[s]);
+  }
+  std::vector<bool> lost;
+  std::vector<std::string> tags;
+  for (std::size_t s = 0; s < index.storages.size(); ++s) {
+    lost.push_back(!why_lost[s].empty());
+    tags.push_back(index.locations[index.storages[s].location]);
+  }
+  index.contents = without(index.contents, lost);
+  result.saved = write(index.contents, tags, {{}, &index}, to, options);
+  return result;
 }
 
 }  // namespace transload

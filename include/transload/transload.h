@@ -36,6 +36,9 @@ struct OpenOptions {
   // Objects of classes that are not plain data are kept, inert and printable. With `refuse_objects`
   // the first one is an UnsafePickleError instead.
   bool refuse_objects = false;
+  // Calls of what runs code, as os.system, are an UnsafePickleError. With `keep_calls` they are kept as inert objects
+  // too; nothing is called either way.
+  bool keep_calls = false;
 };
 
 // Which tensors are meant, by name: keys joined by '/'. In patterns * stands for any text, ? for one character.
@@ -78,7 +81,7 @@ struct LoadOptions {
 };
 
 // What the file holds and where its bytes lie. Reads headers only, no tensor's bytes. The format is
-// recognised by content. Throws IoError, FormatError, UnsupportedError, UnsafePickleError.
+// recognised by content. Of a model in shards, `path` is the folder or its index (*.index.json). Throws IoError, FormatError, UnsupportedError, UnsafePickleError.
 Index open(const std::filesystem::path& path, const OpenOptions& options = {});
 
 // Every decision of load(): pure, allocates nothing, opens nothing. `memory` holds the devices that the
@@ -147,9 +150,32 @@ struct SaveResult {
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options = {});
 
-// Rewrites a file in another format, or with other tags. Never holds more than staging and metadata.
+// Rewrites a file in another format, or with other tags. Never holds more than staging and metadata. A model in shards
+// becomes one file, or, with the format "shards", as many in the folder `to`, which must be new or empty.
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options = {}, const OpenOptions& open_options = {});
+
+struct VerifyResult {
+  std::uint64_t nbytes = 0;  // of tensors, compared with checksums
+  std::uint64_t without_crc =
+      0;  // of tensors that have none in the file: safetensors, or CRCs turned off
+};
+
+// Reads the whole file and compares each member of an archive with its checksum, which PyTorch never does. Throws
+// FormatError that names the members that differ, and all that open() throws.
+VerifyResult verify(const std::filesystem::path& path, const Engine& engine = {},
+                    const OpenOptions& open_options = {});
+
+struct RecoverResult {
+  SaveResult saved;
+  std::size_t whole = 0;                                  // tensors that were written
+  std::vector<std::pair<std::string, std::string>> lost;  // tensors, and why
+};
+
+// Of a file of torch.save that was cut short or damaged: writes all tensors that are whole into a good file. Needs the
+// values, which stand at the beginning; throws FormatError without them.
+RecoverResult recover(const std::filesystem::path& from, const std::filesystem::path& to,
+                      const SaveOptions& options = {}, const OpenOptions& open_options = {});
 
 // The names of the formats that can be read, and whether each can be written.
 std::vector<std::pair<std::string, bool>> formats();

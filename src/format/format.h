@@ -49,9 +49,15 @@ struct Format {
   // What is only known once the bytes were written: more literals. crc32: of each piece, by number. Null: nothing.
   std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32,
                                Crc32Function of_bytes);
+  // Compares with its checksums what read() did read, and is no tensor's. Throws FormatError. Null: there are none.
+  void (*verify_texts)(const File&, Crc32Function of_bytes) = nullptr;
+  // As read(), of a file that is cut short or damaged: `lost` says of each storage why it is not there; empty: it is, as
+  // far as its checksum says. Null: what cannot be read is lost.
+  Index (*salvage)(const std::filesystem::path&, const OpenOptions&,
+                   std::vector<std::string>& lost) = nullptr;
 };
 
-extern const Format kTorchZip, kSafetensors;
+extern const Format kTorchZip, kSafetensors, kShards;
 
 // The first that recognises the file reads it, so the strictest come first.
 std::span<const Format* const> format_list();

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kHeadNbytes = 1024;
 
-const Format* const kFormats[] = {&kTorchZip, &kSafetensors};
+const Format* const kFormats[] = {&kTorchZip, &kSafetensors, &kShards};
 
 // What people hand over instead of a model, by its first bytes.
 std::string diagnose(std::string_view head, std::uint64_t nbytes) {
@@ -36,6 +36,7 @@ std::string diagnose(std::string_view head, std::uint64_t nbytes) {
 std::span<const Format* const> format_list() { return kFormats; }
 
 const Format& format_of(const std::filesystem::path& path) {
+  if (std::filesystem::is_directory(path)) return kShards;
   const File file = open_file(path);
   std::array<std::byte, kHeadNbytes> head;
   const auto nbytes = static_cast<std::size_t>(std::min<std::uint64_t>(file.nbytes, kHeadNbytes));
@@ -59,7 +60,8 @@ const Format& format_named(std::string_view name) {
 
 std::vector<std::pair<std::string, bool>> formats() {
   std::vector<std::pair<std::string, bool>> all;
-  for (const Format* format : kFormats) all.emplace_back(format->name, format->lay_out != nullptr);
+  for (const Format* format : kFormats)
+    all.emplace_back(format->name, format->lay_out != nullptr || format == &kShards);
   return all;
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "format/names.h"
 #include "format/torch_object.h"
 #include "transload/error.h"
 #include "types/node_table.h"

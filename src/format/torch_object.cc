@@ -4,84 +4,17 @@
 #include <algorithm>
 #include <array>
 
+#include "format/names.h"
 #include "types/checked.h"
 
 namespace transload {
 namespace {
-
-struct PlainName {
-  std::string_view module, name;
-};
-
-// Data only. The spellings of Python 2 and 3, numpy 1 and 2.
-constexpr PlainName kPlainNames[] = {
-    {"collections", "Counter"},
-    {"collections", "defaultdict"},
-    {"collections", "deque"},
-    {"collections", "OrderedDict"},
-    {"builtins", "slice"},
-    {"__builtin__", "slice"},
-    {"builtins", "range"},
-    {"__builtin__", "xrange"},
-    {"builtins", "list"},
-    {"__builtin__", "list"},
-    {"builtins", "dict"},
-    {"__builtin__", "dict"},
-    {"builtins", "int"},
-    {"__builtin__", "int"},
-    {"__builtin__", "long"},
-    {"builtins", "float"},
-    {"__builtin__", "float"},
-    {"builtins", "set"},
-    {"__builtin__", "set"},
-    {"builtins", "tuple"},
-    {"__builtin__", "tuple"},
-    {"builtins", "str"},
-    {"builtins", "bool"},
-    {"__builtin__", "bool"},
-    {"__builtin__", "unicode"},
-    {"numpy", "ndarray"},
-    {"numpy", "dtype"},
-    {"numpy.core.multiarray", "scalar"},
-    {"numpy._core.multiarray", "scalar"},
-    {"numpy.core.multiarray", "_reconstruct"},
-    {"numpy._core.multiarray", "_reconstruct"},
-    {"datetime", "datetime"},
-    {"datetime", "timedelta"},
-    {"datetime", "date"},
-    {"pathlib", "PosixPath"},
-    {"pathlib", "PurePosixPath"},
-    {"pathlib._local", "PosixPath"},
-    {"argparse", "Namespace"},
-    {"torch", "Tensor"},
-    {"torch", "per_tensor_affine"},
-    {"torch", "per_channel_affine"},
-    {"torch", "per_tensor_symmetric"},
-    {"torch", "per_channel_symmetric"},
-    {"torch", "per_channel_affine_float_qparams"},
-    {"torch.serialization", "_get_layout"},
-    {"torch.torch_version", "TorchVersion"},
-    {"torch._C", "Generator"},
-    {"torch._utils", "_rebuild_sparse_tensor"},
-    {"torch._utils", "_rebuild_sparse_csr_tensor"},
-    {"torch._utils", "_rebuild_device_tensor_from_cpu_tensor"},
-    {"torch._utils", "_rebuild_device_tensor_from_numpy"},
-    {"torch._utils", "_rebuild_xla_tensor"},
-    {"torch._utils", "_rebuild_wrapper_subclass"},
-    {"torch._utils", "_rebuild_qtensor"},
-    {"torch._utils", "_rebuild_nested_tensor"},
-};
 
 std::string dotted(std::string_view module, std::string_view name) {
   return std::string(module) + "." + std::string(name);
 }
 
 }  // namespace
-
-bool is_plain_data(std::string_view module, std::string_view name) {
-  return std::any_of(std::begin(kPlainNames), std::end(kPlainNames),
-                     [&](const PlainName& p) { return p.module == module && p.name == name; });
-}
 
 NodeId TorchObjects::global(std::string_view module, std::string_view name) {
   if (module == "torch") {
@@ -302,11 +235,40 @@ NodeId TorchObjects::encode(std::span<const NodeId> a) {
   return nodes_.bytes(bytes);
 }
 
+// Of a callable: what it is called for by a file that no writer of models has made.
+void TorchObjects::refuse_code(NodeId callable) const {
+  if (options_.keep_calls || nodes_.kind(callable) != ValueKind::global) return;
+  const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
+  if (!runs_code(module, name)) return;
+  throw UnsafePickleError(
+      where_ + ": calls " + dotted(module, name) +
+      ", which no model needs: a trap for programs that unpickle it. Nothing was "
+      "called; scan lists all that it would do, keep_calls keeps it as an inert object");
+}
+
+void TorchObjects::check_layout(NodeId arguments) const {
+  const auto a = nodes_.items(arguments);
+  if (a.size() == 1 && nodes_.kind(a[0]) == ValueKind::text) {
+    const std::string_view layout = nodes_.as_text(a[0]);
+    for (const std::string_view known_layout :
+         {"torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
+          "torch.sparse_bsr", "torch.sparse_bsc", "torch._mkldnn", "torch.jagged"}) {
+      if (layout == known_layout) return;
+    }
+  }
+  throw FormatError("a layout of tensors that torch has not");
+}
+
 NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
   const bool is_name = nodes_.kind(callable) == ValueKind::global;
   if (!is_name)
     throw FormatError("calls a value of kind " + std::string(name(nodes_.kind(callable))));
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
+  refuse_code(callable);
+  // The function that a subclass of Tensor is made by stands among the arguments.
+  if (known(callable) == Known::from_type && !nodes_.items(arguments).empty())
+    refuse_code(nodes_.items(arguments)[0]);
+  if (module == "torch.serialization" && name == "_get_layout") check_layout(arguments);
   if (options_.refuse_objects && !is_plain_data(module, name)) {
     throw UnsafePickleError(
         where_ + ": holds an object of " + dotted(module, name) +

@@ -49,6 +49,8 @@ class TorchObjects : public PickleObjects {
   NodeId make_parameter(std::span<const NodeId> arguments);
   NodeId encode(std::span<const NodeId> arguments);
   NodeId inert(NodeId callable, NodeId arguments, Made made);
+  void refuse_code(NodeId callable) const;
+  void check_layout(NodeId arguments) const;
   Dims dims(NodeId node, const char* what) const;
   bool truth(NodeId node, const char* what) const;
   Dtype dtype_of_class(NodeId storage_class, std::string_view key);
@@ -66,9 +68,5 @@ class TorchObjects : public PickleObjects {
   Dtype last_dtype_ = Dtype::uint8;
   std::uint32_t last_location_number_ = 0;
 };
-
-// Whether a name is that of plain data, which may be written to a pickle again: no code is run for it but its own
-// constructor. Everything else is an inert object.
-bool is_plain_data(std::string_view module, std::string_view name);
 
 }  // namespace transload

@@ -16,6 +16,7 @@
 #include "format/pickle_writer.h"
 #include "format/torch_object.h"
 #include "format/zip.h"
+#include "format/zip_search.h"
 #include "types/checked.h"
 #include "types/node_table.h"
 
@@ -57,45 +58,35 @@ bool is_big_endian(ZipArchive& zip, const std::string& path) {
   return order == "big";
 }
 
-Index read(const std::filesystem::path& path, const OpenOptions& options) {
-  Index index;
-  index.format = "torch_zip";
-  index.files.push_back(open_file(path));
-  const std::string name = path.string();
-  ZipArchive zip(index.files[0]);
-  if (zip.members().empty()) throw FormatError(name + ": a zip archive without members");
-  ZipMember* pickle = zip.find("data.pkl");
-  if (!pickle)
-    throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
-  check_version(zip, name);
-  const bool big_endian = is_big_endian(zip, name);
-
-  const std::string bytes = zip.read(*pickle, kMaxPickleNbytes);
+// The values, and the storages that they mention.
+std::shared_ptr<NodeTable> read_values(std::string_view pickle, Index& index,
+                                       const OpenOptions& options, const std::string& name,
+                                       std::size_t* nbytes = nullptr) {
   const auto nodes = std::make_shared<NodeTable>();
   const std::string where = name + ": data.pkl";
   TorchObjects objects(*nodes, index, options, where);
-  nodes->root = read_pickle(std::as_bytes(std::span(bytes)), *nodes, objects, where).root;
+  const ReadPickle found = read_pickle(std::as_bytes(std::span(pickle)), *nodes, objects, where);
+  nodes->root = found.root;
+  if (nbytes) *nbytes = found.nbytes;
+  return nodes;
+}
 
-  // Each storage's record: there, and as long as the pickle says.
-  std::vector<ZipMember*> records;
-  records.reserve(index.storages.size());
-  for (const StoredStorage& storage : index.storages) {
-    ZipMember* const record = zip.find("data/" + storage.key);
-    if (!record)
-      throw FormatError(name + ": storage \"data/" + storage.key +
-                        "\" is mentioned, but is not in the file");
-    if (record->nbytes != storage.nbytes) {
-      throw FormatError(name + ": storage \"data/" + storage.key + "\" has " +
-                        std::to_string(record->nbytes) + " bytes, the pickle says " +
-                        std::to_string(storage.nbytes));
-    }
-    if (record->deflated && record->nbytes / 1040 > record->stored_nbytes) {
-      throw FormatError(name + ": storage \"data/" + storage.key +
-                        "\" claims to inflate to more than is possible");
-    }
-    records.push_back(record);
+// Why a record cannot be the storage's bytes; empty: it can.
+std::string fault_of(const ZipMember* record, const StoredStorage& storage) {
+  const std::string label = "storage \"data/" + storage.key + "\" ";
+  if (!record) return label + "is mentioned, but is not in the file";
+  if (record->nbytes != storage.nbytes) {
+    return label + "has " + std::to_string(record->nbytes) + " bytes, the pickle says " +
+           std::to_string(storage.nbytes);
   }
-  zip.find_data(records);
+  if (record->deflated && record->nbytes / 1040 > record->stored_nbytes)
+    return label + "claims to inflate to more than is possible";
+  return "";
+}
+
+// Storages over their records; null where there is none.
+void add_pieces(Index& index, std::shared_ptr<NodeTable> nodes, std::span<ZipMember* const> records,
+                bool big_endian) {
   // Identities for the storages, so that what shares one can be seen to: addresses inside one block.
   const auto identities = std::make_shared<std::vector<char>>(index.storages.size());
   std::vector<Storage> storages;
@@ -104,8 +95,8 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   for (std::uint32_t i = 0; i < records.size(); ++i) {
     StoredStorage& storage = index.storages[i];
     if (!big_endian) storage.swap_nbytes = 1;
-    const ZipMember& record = *records[i];
-    if (storage.nbytes) {
+    if (storage.nbytes && records[i]) {
+      const ZipMember& record = *records[i];
       index.pieces.push_back({i,
                               0,
                               storage.nbytes,
@@ -118,7 +109,73 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
     storages.emplace_back(kMeta, nullptr, storage.nbytes,
                           std::shared_ptr<void>(identities, identities->data() + i));
   }
-  index.contents = StateDict(nodes, std::move(storages));
+  index.contents = StateDict(std::move(nodes), std::move(storages));
+}
+
+Index read(const std::filesystem::path& path, const OpenOptions& options) {
+  Index index;
+  index.format = "torch_zip";
+  index.files.push_back(open_file(path));
+  const std::string name = path.string();
+  ZipArchive zip(index.files[0]);
+  if (zip.members().empty()) throw FormatError(name + ": a zip archive without members");
+  ZipMember* pickle = zip.find("data.pkl");
+  if (!pickle)
+    throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
+  check_version(zip, name);
+  const bool big_endian = is_big_endian(zip, name);
+  const std::string bytes = zip.read(*pickle, kMaxPickleNbytes);
+  const auto nodes = read_values(bytes, index, options, name);
+
+  // Each storage's record: there, and as long as the pickle says.
+  std::vector<ZipMember*> records;
+  records.reserve(index.storages.size());
+  for (const StoredStorage& storage : index.storages) {
+    records.push_back(zip.find("data/" + storage.key));
+    if (const std::string fault = fault_of(records.back(), storage); !fault.empty())
+      throw FormatError(name + ": " + fault);
+  }
+  zip.find_data(records);
+  add_pieces(index, nodes, records, big_endian);
+  return index;
+}
+
+// Every member that is no storage's: the pickle above all, of which PyTorch does not check the checksum either.
+void verify_texts(const File& file, Crc32Function crc32_of) {
+  ZipArchive zip(file);
+  for (ZipMember& member : zip.members()) {
+    if (member.crc32 == 0 || member.name.substr(zip.root().size()).starts_with("/data/")) continue;
+    const std::string text = zip.read(member, kMaxPickleNbytes);
+    if (crc32_of(std::as_bytes(std::span(text))) == member.crc32) continue;
+    throw FormatError(file.path.string() + ": offset " + std::to_string(member.header_offset) +
+                      ": member \"" + std::string(member.name) + "\" is not what was saved");
+  }
+}
+
+// What can be had without the directory, which is the last thing in the file: members are found by their local headers.
+// Those of PyTorch do not say how long they are; the pickle does.
+Index salvage(const std::filesystem::path& path, const OpenOptions& options,
+              std::vector<std::string>& lost) {
+  Index index;
+  index.format = "torch_zip";
+  index.files.push_back(open_file(path));
+  const std::string name = path.string();
+  ZipSearch search(index.files[0]);
+  const std::string pickle = search.text("data.pkl", kMaxPickleNbytes);
+  if (pickle.empty()) {
+    throw FormatError(name +
+                      ": the member \"data.pkl\" is not in what there is of the file; it says "
+                      "what tensors there are, nothing can be recovered without it");
+  }
+  std::size_t pickle_nbytes = 0;
+  const auto nodes = read_values(pickle, index, options, name, &pickle_nbytes);
+  const bool big_endian = search.text("byteorder", 3) == "big";
+  std::vector<ZipMember*> records;
+  for (const StoredStorage& storage : index.storages) {
+    lost.emplace_back();
+    records.push_back(search.find("data/" + storage.key, storage.nbytes, lost.back()));
+  }
+  add_pieces(index, nodes, records, big_endian);
   return index;
 }
 
@@ -297,6 +354,6 @@ std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> c
 
 }  // namespace
 
-const Format kTorchZip{"torch_zip", recognizes, read, lay_out, seal};
+const Format kTorchZip{"torch_zip", recognizes, read, lay_out, seal, verify_texts, salvage};
 
 }  // namespace transload

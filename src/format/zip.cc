@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <unordered_set>
 
 #include "transload/error.h"
 #include "types/checked.h"
@@ -40,6 +41,8 @@ std::uint32_t clipped(std::uint64_t value) {
   return value >= kInZip64 ? kInZip64 : static_cast<std::uint32_t>(value);
 }
 
+bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
+
 std::string label_of(const ZipMember& member) {
   return "member \"" + std::string(member.name) + "\"";
 }
@@ -50,7 +53,7 @@ void ZipArchive::fail(std::uint64_t offset, const std::string& what) const {
   throw FormatError(file_.path.string() + ": offset " + std::to_string(offset) + ": " + what);
 }
 
-ZipArchive::ZipArchive(const File& file) : file_(file) {
+ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd) : file_(file) {
   const std::uint64_t size = file.nbytes;
   if (size < kEndNbytes) fail(0, "a zip archive of " + std::to_string(size) + " bytes, cut short");
   const std::uint64_t tail_nbytes =
@@ -88,6 +91,9 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
                                   std::to_string(directory_nbytes) + " bytes");
   }
   directory_ = read_text(file, directory_offset, directory_nbytes);
+  directory_offset_ = directory_offset;
+  end_offset_ = tail_offset + found + kEndNbytes + at<std::uint16_t>(end, 20);
+  bool has_upper_case = false;
   if (count > 0xFFFFFFFE) fail(tail_offset + found, "more than 4294967294 members");
   members_.reserve(count);
   by_name_.reserve(count);
@@ -136,7 +142,11 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
     }
     if (missing)
       fail(where, label() + ": its size or place should be in a zip64 field, there is none");
-    if (flags & kEncrypted) fail(where, label() + " is encrypted");
+    const auto refuse = [&](const std::string& what) {
+      if (!odd) fail(where, what);
+      odd(where, what);
+    };
+    if (flags & kEncrypted) refuse(label() + " is encrypted");
     if (method != 0 && method != 8)
       fail(where,
            label() + " is compressed by method " + std::to_string(method) + ", known are 0 and 8");
@@ -151,17 +161,61 @@ ZipArchive::ZipArchive(const File& file) : file_(file) {
                       std::to_string(size));
     }
     const std::size_t slash = member.name.find('/');
-    if (slash == std::string_view::npos)
-      fail(where, label() + " lies in no folder, as those of PyTorch do");
-    if (i == 0) root_ = member.name.substr(0, slash);
-    if (member.name.substr(0, slash) != root_)
-      fail(where, label() + " lies in another folder than \"" + root_ + "\"");
-    const std::string_view name = member.name.substr(slash + 1);
-    if (find(name)) fail(where, label() + " is there twice");
-    by_name_.add(std::hash<std::string_view>()(name), static_cast<std::uint32_t>(i));
     members_.push_back(member);
     here += whole;
+    if (slash == std::string_view::npos) {
+      refuse(label() + " lies in no folder, as those of PyTorch do");
+      continue;
+    }
+    if (root_.empty()) root_ = member.name.substr(0, slash);
+    if (member.name.substr(0, slash) != root_) {
+      refuse(label() + " lies in another folder than \"" + root_ + "\"");
+      continue;
+    }
+    const std::string_view name = member.name.substr(slash + 1);
+    if (find(name)) {
+      refuse(label() + " is there twice");
+      continue;
+    }
+    by_name_.add(std::hash<std::string_view>()(name), static_cast<std::uint32_t>(i));
+    has_upper_case = has_upper_case || std::ranges::any_of(name, is_upper);
   }
+  if (!odd && has_upper_case) refuse_names_that_differ_in_case();
+}
+
+// PyTorch takes them for one another: miniz compares names without regard to case.
+void ZipArchive::refuse_names_that_differ_in_case() const {
+  std::unordered_set<std::string> seen;
+  for (const ZipMember& member : members_) {
+    std::string name(member.name);
+    for (char& c : name) c = is_upper(c) ? static_cast<char>(c + 32) : c;
+    if (!seen.insert(name).second)
+      fail(member.header_offset,
+           label_of(member) + " is there twice, if case is ignored as PyTorch does");
+  }
+}
+
+ZipLocalHeader ZipArchive::local_header(const ZipMember& member) const {
+  const std::string header =
+      read_text(file_, member.header_offset, member.data_offset - member.header_offset);
+  const auto flags = at<std::uint16_t>(header, 6);
+  const std::uint64_t name_nbytes = at<std::uint16_t>(header, 26);
+  ZipLocalHeader local{header.substr(kLocalHeaderNbytes, name_nbytes),
+                       at<std::uint16_t>(header, 8),
+                       (flags & kEncrypted) != 0,
+                       (flags & kHasDescriptor) == 0 && at<std::uint32_t>(header, 22) != kInZip64,
+                       at<std::uint32_t>(header, 22),
+                       at<std::uint32_t>(header, 18),
+                       0};
+  const std::uint64_t end = member.data_offset + member.stored_nbytes;
+  if (!(flags & kHasDescriptor) || file_.nbytes - end < 24) return local;
+  // 16 bytes, or 24 with sizes of 64 bits; its signature may be missing.
+  const std::string descriptor = read_text(file_, end, 24);
+  const bool is_signed = at<std::uint32_t>(descriptor, 0) == kDescriptor;
+  const bool is_long = is_signed && at<std::uint64_t>(descriptor, 8) == member.stored_nbytes &&
+                       at<std::uint64_t>(descriptor, 16) == member.nbytes;
+  local.descriptor_nbytes = !is_signed ? 12 : is_long ? 24 : 16;
+  return local;
 }
 
 ZipMember* ZipArchive::find(std::string_view name) {
@@ -190,6 +244,8 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
     }
     const std::string_view header = std::string_view(window).substr(offset - window_offset);
     const auto label = [&] { return label_of(member); };
+    if (i > 0 && members[i - 1]->data_offset + members[i - 1]->stored_nbytes > offset)
+      fail(offset, label() + " begins inside of " + label_of(*members[i - 1]));
     if (at<std::uint32_t>(header, 0) != kLocalHeader)
       fail(offset, label() + " has no local header where the directory says");
     member.data_offset =

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,10 +21,24 @@ struct ZipMember {
   bool deflated;
 };
 
+// What stands before a member's data. Readers differ on whether they believe it or the directory.
+struct ZipLocalHeader {
+  std::string name;
+  std::uint16_t method;
+  bool encrypted;
+  bool has_sizes;  // they are not left to the descriptor behind the data
+  std::uint64_t nbytes, stored_nbytes;
+  std::uint64_t descriptor_nbytes;
+};
+
+// Told what a file does that no writer of models does.
+using ZipOddFunction = std::function<void(std::uint64_t offset, const std::string& what)>;
+
 // The central directory of a file, checked: sizes and offsets inside the file, no member twice.
 class ZipArchive {
  public:
-  explicit ZipArchive(const File& file);
+  // With `odd`, names that are there twice, in no folder or in several, and encrypted members are told, not refused.
+  explicit ZipArchive(const File& file, const ZipOddFunction& odd = {});
 
   const File& file() const { return file_; }
   std::string_view root() const { return root_; }  // the folder that all members lie in
@@ -32,13 +47,18 @@ class ZipArchive {
   // Reads the local headers of these members, in file order, for where their data begins.
   void find_data(std::vector<ZipMember*> members);
   std::string read(ZipMember& member,
-                   std::uint64_t max_nbytes);  // all its bytes, inflated if need be
+                   std::uint64_t max_nbytes);                  // all its bytes, inflated if need be
+  ZipLocalHeader local_header(const ZipMember& member) const;  // of one whose data was found
+  std::uint64_t directory_offset() const { return directory_offset_; }
+  std::uint64_t end_offset() const { return end_offset_; }  // of the archive, its comment included
 
  private:
+  void refuse_names_that_differ_in_case() const;
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
 
   File file_;
   std::string directory_;
+  std::uint64_t directory_offset_ = 0, end_offset_ = 0;
   std::string root_;
   std::vector<ZipMember> members_;
   FlatIndex<std::uint32_t> by_name_;  // numbers of members_

@@ -27,6 +27,22 @@ std::filesystem::path folder_of(const std::filesystem::path& target) {
   return target.has_parent_path() ? target.parent_path() : std::filesystem::path(".");
 }
 
+// Of what is being written, with room for mkstemp's letters.
+std::string name_beside(const std::filesystem::path& target) {
+  return (folder_of(target) / ("." + target.filename().string() + ".XXXXXX")).string();
+}
+
+void rename_and_sync(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (rename(from.c_str(), to.c_str()) != 0)
+    fail(to, "cannot be replaced by " + from.string(), errno);
+  const int folder = ::open(folder_of(to).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) fail(folder_of(to), "the folder cannot be opened to sync it", errno);
+  const int synced = fsync(folder);
+  const int why = errno;
+  close(folder);
+  if (synced != 0 && why != EINVAL) fail(folder_of(to), "the folder cannot be synced", why);
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(target) {
@@ -34,9 +50,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(target) {
   std::error_code ignored;
   if (std::filesystem::is_symlink(target_, ignored))
     target_ = std::filesystem::weakly_canonical(target_);
-  std::string name =
-      (folder_of(target_) / ("." + target_.filename().string() + ".XXXXXX")).string() +
-      std::string(kSuffix);
+  std::string name = name_beside(target_) + std::string(kSuffix);
   descriptor_ = mkostemps(name.data(), static_cast<int>(kSuffix.size()), O_CLOEXEC);
   if (descriptor_ < 0) fail(target_, "a file beside it cannot be made", errno);
   path_ = name;
@@ -93,15 +107,38 @@ void AtomicFile::write(std::uint64_t offset, std::span<const std::byte> bytes) c
 void AtomicFile::commit() {
   if (fsync(descriptor_) != 0)
     fail(path_, "syncing to the disk failed; the old file is untouched", errno);
-  if (rename(path_.c_str(), target_.c_str()) != 0)
-    fail(target_, "cannot be replaced by " + path_.string(), errno);
+  rename_and_sync(path_, target_);
   committed_ = true;
-  const int folder = ::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) fail(folder_of(target_), "the folder cannot be opened to sync it", errno);
-  const int synced = fsync(folder);
-  const int why = errno;
-  close(folder);
-  if (synced != 0 && why != EINVAL) fail(folder_of(target_), "the folder cannot be synced", why);
+}
+
+AtomicFolder::AtomicFolder(const std::filesystem::path& target)
+    // "out/" and "out" are one folder
+    : target_(target.has_filename() ? target : target.parent_path()) {
+  std::error_code ignored;
+  if (std::filesystem::exists(target_, ignored) && !std::filesystem::is_empty(target_, ignored))
+    fail(target_, "is there and not empty; name a new folder for the shards", EEXIST);
+  std::string name = name_beside(target_);
+  if (!mkdtemp(name.data())) fail(target_, "a folder beside it cannot be made", errno);
+  path_ = name + std::string(kSuffix);
+  if (rename(name.c_str(), path_.c_str()) != 0)
+    fail(target_, "a folder beside it cannot be made", errno);
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor_ >= 0) flock(descriptor_, LOCK_EX | LOCK_NB);
+  const mode_t mask = umask(0);
+  umask(mask);
+  chmod(path_.c_str(), 0777 & ~mask);
+}
+
+AtomicFolder::~AtomicFolder() {
+  std::error_code ignored;
+  if (!committed_) std::filesystem::remove_all(path_, ignored);
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void AtomicFolder::commit() {
+  if (descriptor_ < 0 || fsync(descriptor_) != 0) fail(path_, "the folder cannot be synced", errno);
+  rename_and_sync(path_, target_);
+  committed_ = true;
 }
 
 std::vector<std::filesystem::path> leftovers(const std::filesystem::path& target) {

@@ -35,7 +35,24 @@ class AtomicFile {
   bool committed_ = false;
 };
 
-// Files beside `target` that saves have left that were killed. Those of a save that still runs are not among them.
+// The same of a folder, which must not be there yet, or be empty: IoError.
+class AtomicFolder {
+ public:
+  explicit AtomicFolder(const std::filesystem::path& target);
+  ~AtomicFolder();
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  void commit();
+
+ private:
+  std::filesystem::path target_, path_;
+  int descriptor_ = -1;
+  bool committed_ = false;
+};
+
+// Files and folders beside `target` that saves have left that were killed. Those of a save that still runs are not among them.
 std::vector<std::filesystem::path> leftovers(const std::filesystem::path& target);
 
 }  // namespace transload

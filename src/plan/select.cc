@@ -18,8 +18,16 @@ std::string_view star_of(std::string_view pattern, std::string_view text) {
   return {};
 }
 
+bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost) {
+  const ValueKind kind = nodes.kind(node);
+  if (kind != ValueKind::tensor && kind != ValueKind::storage) return false;
+  const std::uint32_t number = nodes.storage_number(node);
+  return number < lost.size() && lost[number];
+}
+
 struct Selector {
   const Selection& selection;
+  const std::vector<bool>& lost;
   const NodeTable& from;
   NodeTable& to;
   std::vector<std::uint32_t> numbers;
@@ -42,6 +50,8 @@ struct Selector {
       const ValueKind kind = from.kind(value);
       if (is_dict(kind) && depth < kMaxDepth) {
         to.set(made, to.copy(from, key, numbers), dict(value, name + "/", state, depth + 1));
+      } else if (is_lost(from, value, lost)) {
+        continue;
       } else if (kind == ValueKind::tensor) {
         const auto chosen = selected_name(selection, name);
         if (!chosen) continue;
@@ -109,9 +119,25 @@ StateDict select(const StateDict& contents, const Selection& selection) {
   if (!contents.root().is_dict()) return contents;
   const auto nodes = std::make_shared<NodeTable>();
   const auto storages = contents.storages();
-  Selector selector{selection, contents.nodes(), *nodes, {}};
+  Selector selector{selection, {}, contents.nodes(), *nodes, {}};
   for (std::uint32_t i = 0; i < storages.size(); ++i) selector.numbers.push_back(i);
   nodes->root = selector.dict(contents.nodes().root, "", contents, 0);
+  return StateDict(nodes, {storages.begin(), storages.end()});
+}
+
+StateDict without(const StateDict& contents, const std::vector<bool>& lost_storages) {
+  const auto nodes = std::make_shared<NodeTable>();
+  const auto storages = contents.storages();
+  Selector selector{{}, lost_storages, contents.nodes(), *nodes, {}};
+  for (std::uint32_t i = 0; i < storages.size(); ++i) selector.numbers.push_back(i);
+  const NodeId root = contents.nodes().root;
+  nodes->root = contents.root().is_dict() ? selector.dict(root, "", contents, 0)
+                                          : nodes->copy(contents.nodes(), root, selector.numbers);
+  const std::size_t count = nodes->size();
+  const NodeId none = nodes->none();
+  for (NodeId node = 0; node < count; ++node) {
+    if (is_lost(*nodes, node, lost_storages)) nodes->become(node, none);
+  }
   return StateDict(nodes, {storages.begin(), storages.end()});
 }
 

@@ -18,4 +18,7 @@ std::optional<std::string> selected_name(const Selection& select, std::string_vi
 // The contents without the tensors that are not selected, the others under their new names. Numbers of storages stay.
 StateDict select(const StateDict& contents, const Selection& selection);
 
+// The contents without the tensors of these storages: entries of dicts are left out, elsewhere None takes their place.
+StateDict without(const StateDict& contents, const std::vector<bool>& lost_storages);
+
 }  // namespace transload

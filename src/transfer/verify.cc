@@ -37,13 +37,9 @@ void require_checksums(const Index& index,
   throw FormatError(text);
 }
 
-void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
-                   const Engine& engine) {
-  std::vector<std::uint32_t> checked;
-  for (const std::uint32_t p : pieces) {
-    if (index.pieces[p].crc32) checked.push_back(p);
-  }
-  const std::vector<std::uint32_t> crcs = for_each_part(index, checked, engine, [&] {
+std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint32_t> pieces,
+                                   const Engine& engine) {
+  return for_each_part(index, pieces, engine, [&] {
     return [reader = std::make_shared<PieceReader>(index),
             buffer = std::vector<std::byte>(slot_nbytes(engine.staging_nbytes))](
                const Part& part, const Part* ahead) mutable {
@@ -53,6 +49,15 @@ void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
       return crc32_of(bytes);
     };
   });
+}
+
+void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
+                   const Engine& engine) {
+  std::vector<std::uint32_t> checked;
+  for (const std::uint32_t p : pieces) {
+    if (index.pieces[p].crc32) checked.push_back(p);
+  }
+  const std::vector<std::uint32_t> crcs = crcs_of(index, checked, engine);
   std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
   for (std::size_t i = 0; i < checked.size(); ++i) found.emplace_back(checked[i], crcs[i]);
   require_checksums(index, found);

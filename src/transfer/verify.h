@@ -14,6 +14,10 @@ namespace transload {
 void require_checksums(const Index& index,
                        std::span<const std::pair<std::uint32_t, std::uint32_t>> found);
 
+// Reads these pieces: the CRC-32 of each.
+std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint32_t> pieces,
+                                   const Engine& engine);
+
 // Reads these pieces and compares. Pieces without a checksum are not read.
 void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces, const Engine& engine);
 

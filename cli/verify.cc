@@ -1,0 +1,122 @@
+// verify: whether a file's bytes are those that were saved, by its own checksums, or by a manifest of digests.
+// recover: what of a damaged file is whole, into a good one.
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <rapidjson/document.h>
+#include <rapidjson/ostreamwrapper.h>
+#include <rapidjson/prettywriter.h>
+
+#include "commands.h"
+#include "digest.h"
+#include "progress.h"
+#include "words.h"
+
+namespace transload::cli {
+namespace {
+
+using Manifest = std::map<std::string, std::string>;  // tensor: "float32 [2, 3] <SHA-256>"
+
+Manifest manifest_of(const Index& index) {
+  const std::vector<std::string> found = digests(index);
+  const std::vector<NamedTensor> tensors = index.contents.tensors();
+  Manifest manifest;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const Tensor tensor = tensors[i].value.tensor();
+    manifest[printable(tensors[i].name)] =
+        fmt::format("{} {} {}", name(tensor.dtype()), tensor.shape().str(), found[i]);
+  }
+  return manifest;
+}
+
+void write_manifest(const std::filesystem::path& path, const Manifest& manifest) {
+  std::ofstream file(path);
+  rapidjson::OStreamWrapper stream(file);
+  rapidjson::PrettyWriter<rapidjson::OStreamWrapper> json(stream);
+  json.StartObject();
+  json.Key("tensors");
+  json.StartObject();
+  for (const auto& [tensor, digest] : manifest) {
+    json.Key(tensor.data(), static_cast<rapidjson::SizeType>(tensor.size()));
+    json.String(digest.data(), static_cast<rapidjson::SizeType>(digest.size()));
+  }
+  json.EndObject();
+  json.EndObject();
+  file << '\n';
+  if (!file.flush()) throw IoError(path.string() + ": the manifest cannot be written", errno);
+}
+
+Manifest read_manifest(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  if (!file) throw IoError(path.string() + ": cannot be opened", errno);
+  std::stringstream text;
+  text << file.rdbuf();
+  rapidjson::Document json;
+  json.Parse<rapidjson::kParseIterativeFlag>(text.str().c_str());
+  const bool sound = !json.HasParseError() && json.IsObject() && json.HasMember("tensors") &&
+                     json["tensors"].IsObject();
+  Manifest manifest;
+  if (sound) {
+    for (const auto& [key, value] : json["tensors"].GetObject())
+      if (value.IsString()) manifest[key.GetString()] = value.GetString();
+  }
+  if (!sound || manifest.size() != json["tensors"].MemberCount())
+    throw FormatError(path.string() + ": no manifest as verify --write-manifest writes them");
+  return manifest;
+}
+
+void compare(const std::string& file, const Manifest& expected, const Manifest& found) {
+  std::string differences;
+  for (const auto& [tensor, digest] : expected) {
+    const auto there = found.find(tensor);
+    if (there == found.end())
+      differences += "\n  \"" + tensor + "\" is not in the file";
+    else if (there->second != digest)
+      differences += "\n  \"" + tensor + "\" is " + there->second + ", expected " + digest;
+  }
+  for (const auto& [tensor, digest] : found)
+    if (!expected.contains(tensor)) differences += "\n  \"" + tensor + "\" is not in the manifest";
+  if (!differences.empty()) throw FormatError(file + ": differs from the manifest:" + differences);
+}
+
+}  // namespace
+
+void verify_file(const VerifyArguments& arguments) {
+  VerifyResult result;
+  double seconds = 0;
+  {
+    ProgressLine progress;
+    Engine engine;
+    engine.progress = progress.function();
+    result = verify(arguments.file, engine, arguments.open);
+    seconds = progress.seconds();
+  }
+  const std::string file = printable(arguments.file.string());
+  std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file, human(result.nbytes),
+                           human_rate(result.nbytes, seconds));
+  if (result.without_crc)
+    std::cout << fmt::format("{}: {} have no checksum in the file; a manifest can tell\n", file,
+                             human(result.without_crc));
+  if (arguments.manifest.empty() && arguments.new_manifest.empty()) return;
+  const Manifest found = manifest_of(open(arguments.file, arguments.open));
+  if (!arguments.manifest.empty()) {
+    compare(file, read_manifest(arguments.manifest), found);
+    std::cout << fmt::format("{}: {} tensors are those of {}\n", file, found.size(),
+                             printable(arguments.manifest.string()));
+  }
+  if (!arguments.new_manifest.empty()) write_manifest(arguments.new_manifest, found);
+}
+
+bool recover_file(const RecoverArguments& arguments) {
+  const RecoverResult result = recover(arguments.from, arguments.to, {}, arguments.open);
+  std::cout << fmt::format("{}: {} tensors, {}; {} are lost\n", printable(arguments.to.string()),
+                           result.whole, human(result.saved.nbytes), result.lost.size());
+  for (const auto& [tensor, why] : result.lost)
+    std::cout << "  \"" << printable(tensor) << "\": " << printable(why) << "\n";
+  return result.lost.empty();
+}
+
+}  // namespace transload::cli

@@ -1,0 +1,23 @@
+// The names of classes and functions that pickles mention, by what becomes of a process that imports and calls them.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "transload/scan.h"
+
+namespace transload {
+
+// Whether a name is that of plain data, which may be written to a pickle again: no code is run for it but its own
+// constructor.
+bool is_plain_data(std::string_view module, std::string_view name);
+
+// What a use of a name does in a process that unpickles the file. By an allow-list: what is not known to be harmless is a
+// class that is needed or, where it cannot be one or is Python's own, code that would run.
+Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::How how);
+
+// Names of Python's own library and of PyTorch that nothing but an attack calls, or that load what this library would not
+// see: refused when a file is opened.
+bool runs_code(std::string_view module, std::string_view name);
+
+}  // namespace transload

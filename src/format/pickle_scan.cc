@@ -1,0 +1,410 @@
+// Opcodes: Lib/pickletools.py of CPython.
+#include "format/pickle_scan.h"
+
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "format/names.h"
+
+namespace transload {
+namespace {
+
+// What is known of a value on the stack.
+struct Known {
+  enum class Kind : std::uint8_t {
+    nothing,
+    text,
+    global,
+    result,
+    tuple,
+    looked_up
+  } kind = Kind::nothing;
+  std::uint32_t text =
+      0;  // number in texts_: a text; "module\nname" of a global, or of what made a result; a tuple's first item
+};
+
+class Scanner {
+ public:
+  Scanner(std::span<const std::byte> bytes, const std::string& member)
+      : bytes_(bytes), member_(member) {}
+
+  PickleScan run() {
+    while (found_.broken.empty() && !step()) {
+    }
+    found_.nbytes = at_;
+    return std::move(found_);
+  }
+
+ private:
+  using Kind = Known::Kind;
+  using How = PickleUse::How;
+
+  void broken(const std::string& what) {
+    if (found_.broken.empty()) found_.broken = "offset " + std::to_string(opcode_at_) + ": " + what;
+  }
+
+  std::string_view take(std::uint64_t nbytes) {
+    if (nbytes > bytes_.size() - at_) {
+      broken("the pickle ends inside of an opcode");
+      at_ = bytes_.size();
+      return {};
+    }
+    const auto* const begin = reinterpret_cast<const char*>(bytes_.data()) + at_;
+    at_ += nbytes;
+    return {begin, static_cast<std::size_t>(nbytes)};
+  }
+
+  std::uint64_t number(std::size_t nbytes) {
+    const std::string_view text = take(nbytes);
+    std::uint64_t value = 0;
+    if (text.size() == nbytes) std::memcpy(&value, text.data(), nbytes);
+    return value;
+  }
+
+  std::string_view line() {
+    const auto* const begin = reinterpret_cast<const char*>(bytes_.data()) + at_;
+    const void* const end = std::memchr(begin, '\n', bytes_.size() - at_);
+    if (!end) {
+      broken("a line that does not end");
+      at_ = bytes_.size();
+      return {};
+    }
+    const auto nbytes = static_cast<std::size_t>(static_cast<const char*>(end) - begin);
+    at_ += nbytes + 1;
+    return {begin, nbytes};
+  }
+
+  std::uint32_t keep(std::string text) {
+    const auto [at, is_new] =
+        numbers_.try_emplace(std::move(text), static_cast<std::uint32_t>(texts_.size()));
+    if (is_new) texts_.push_back(&at->first);
+    return at->second;
+  }
+
+  void push(Known value = {}) { stack_.push_back(value); }
+  void push_text(std::string_view text) {
+    // A name is short; a long text is none, but must not pass for an empty one.
+    push({Kind::text, keep(std::string(text.substr(0, 1000)))});
+  }
+  // A loader would fail on an empty stack; the opcodes before have run by then.
+  Known pop() {
+    const std::size_t floor = marks_.empty() ? 0 : marks_.back();
+    if (stack_.size() <= floor) return {};
+    const Known top = stack_.back();
+    stack_.pop_back();
+    return top;
+  }
+  Known top() const { return stack_.empty() ? Known{} : stack_.back(); }
+  std::size_t mark() {
+    if (marks_.empty()) return stack_.size();
+    const std::size_t begin = std::min(marks_.back(), stack_.size());
+    marks_.pop_back();
+    return begin;
+  }
+  void pop_to_mark() { stack_.resize(mark()); }
+
+  const std::string& text(const Known& value) const { return *texts_[value.text]; }
+
+  static std::string shown(const std::string& global) {
+    std::string name = global;
+    const std::size_t line = name.find('\n');
+    if (line != std::string::npos) name[line] = '.';
+    return name;
+  }
+
+  void use(How how, const Known& of) {
+    const auto known = [&](std::string name, Verdict verdict) {
+      add(how, std::move(name), verdict);
+    };
+    if (of.kind == Kind::global || of.kind == Kind::result) {
+      const std::string& global = text(of);
+      const std::size_t line = global.find('\n');
+      const Verdict verdict = verdict_of(std::string_view(global).substr(0, line),
+                                         std::string_view(global).substr(line + 1), how);
+      if (of.kind == Kind::global) return known(shown(global), verdict);
+      if (how == How::set_state) return known(shown(global), verdict);
+      // The result of a call is called: of what it is nobody knows.
+      return known(shown(global) + "()", Verdict::runs_code);
+    }
+    if (how == How::set_state) return;
+    // A loader's own persistent_load gives classes too: that of PyTorch's whole modules does.
+    if (of.kind == Kind::looked_up) return known("what was looked up", Verdict::needs_classes);
+    known("a value that is no name", Verdict::runs_code);
+  }
+
+  void add(How how, std::string name, Verdict verdict) {
+    const auto [at, is_new] = seen_.try_emplace({how, name}, found_.uses.size());
+    if (is_new)
+      found_.uses.push_back({how, verdict, std::move(name), member_, opcode_at_, 1});
+    else
+      ++found_.uses[at->second].count;
+  }
+
+  Known global(std::string_view module, std::string_view name) {
+    const Known value{Kind::global, keep(std::string(module) + "\n" + std::string(name))};
+    use(How::mention, value);
+    return value;
+  }
+
+  void call(How how, const Known& callable) {
+    use(how, callable);
+    if (callable.kind == Kind::global || callable.kind == Kind::result)
+      push({Kind::result, callable.text});
+    else
+      push();
+  }
+
+  void persistent(const Known& id) {
+    const bool storage = id.kind == Kind::tuple && text(id) == "storage";
+    if (!storage) add(How::persistent_id, "an id that is no storage", Verdict::needs_classes);
+    push({Kind::looked_up, 0});
+  }
+
+  void tuple(std::size_t begin) {
+    const Known first = begin < stack_.size() ? stack_[begin] : Known{};
+    stack_.resize(std::min(begin, stack_.size()));
+    push(first.kind == Kind::text ? Known{Kind::tuple, first.text} : Known{});
+  }
+
+  // Whether it was STOP.
+  bool step() {
+    opcode_at_ = at_;
+    if (at_ == bytes_.size()) {
+      broken("the pickle ends without STOP");
+      return false;
+    }
+    const auto opcode = static_cast<std::uint8_t>(take(1)[0]);
+    switch (opcode) {
+      case '.':
+        return true;
+      case 0x80:
+        if (number(1) > 5) broken("a protocol that no Python knows");
+        break;
+      case 0x95:
+        number(8);
+        break;
+      case '(':
+        marks_.push_back(stack_.size());
+        break;
+      case '0':
+        if (!marks_.empty() && stack_.size() == marks_.back())
+          marks_.pop_back();
+        else
+          pop();
+        break;
+      case '1':
+        pop_to_mark();
+        break;
+      case '2':
+        push(top());
+        break;
+      // Values of which nothing need be known.
+      case 'N':
+      case 0x88:
+      case 0x89:
+      case ']':
+      case '}':
+      case 0x8F:
+        push();
+        break;
+      case ')':
+        push({Kind::tuple, keep("")});
+        break;
+      case 'I':
+      case 'L':
+      case 'F':
+        line();
+        push();
+        break;
+      case 'K':
+        number(1), push();
+        break;
+      case 'M':
+        number(2), push();
+        break;
+      case 'J':
+        number(4), push();
+        break;
+      case 'G':
+        number(8), push();
+        break;
+      case 0x8A:
+        take(number(1)), push();
+        break;
+      case 0x8B:
+        take(number(4)), push();
+        break;
+      case 'S': {  // quoted, as Python prints it
+        std::string_view quoted = line();
+        if (quoted.size() >= 2) quoted = quoted.substr(1, quoted.size() - 2);
+        push_text(quoted);
+        break;
+      }
+      case 'V':
+        push_text(line());
+        break;
+      case 'X':
+      case 'T':
+        push_text(take(number(4)));
+        break;
+      case 0x8C:
+      case 'U':
+        push_text(take(number(1)));
+        break;
+      case 0x8D:
+        push_text(take(number(8)));
+        break;
+      case 'C':
+        take(number(1)), push();
+        break;
+      case 'B':
+        take(number(4)), push();
+        break;
+      case 0x8E:
+      case 0x96:
+        take(number(8)), push();
+        break;
+      case 0x97:
+        push();  // NEXT_BUFFER
+        break;
+      case 0x98:
+        break;  // READONLY_BUFFER
+      case 't':
+        tuple(mark());
+        break;
+      case 0x85:
+      case 0x86:
+      case 0x87: {
+        const std::size_t count = opcode - 0x84u;
+        tuple(stack_.size() < count ? 0 : stack_.size() - count);
+        break;
+      }
+      case 'l':
+      case 'd':
+      case 0x91:
+        pop_to_mark(), push();
+        break;
+      case 'a':
+        pop();
+        break;
+      case 's':
+        pop(), pop();
+        break;
+      case 'e':
+      case 'u':
+      case 0x90:
+        pop_to_mark();
+        break;
+      case 'p':
+        memo_[std::string(line())] = top();
+        break;
+      case 'q':
+        memo_[std::to_string(number(1))] = top();
+        break;
+      case 'r':
+        memo_[std::to_string(number(4))] = top();
+        break;
+      case 0x94:
+        memo_[std::to_string(memo_.size())] = top();
+        break;
+      case 'g':
+        get(std::string(line()));
+        break;
+      case 'h':
+        get(std::to_string(number(1)));
+        break;
+      case 'j':
+        get(std::to_string(number(4)));
+        break;
+      case 'c': {
+        const std::string_view module = line();
+        push(global(module, line()));
+        break;
+      }
+      case 0x93: {
+        const Known name = pop(), module = pop();
+        if (name.kind == Kind::text && module.kind == Kind::text) {
+          push(global(text(module), text(name)));
+        } else {
+          add(How::mention, "a name that is made while loading", Verdict::runs_code);
+          push();
+        }
+        break;
+      }
+      case 'i': {
+        const std::string_view module = line();
+        const Known name = global(module, line());
+        pop_to_mark();
+        call(How::call, name);
+        break;
+      }
+      case 'o': {
+        const std::size_t begin = mark();
+        const Known callable = begin < stack_.size() ? stack_[begin] : Known{};
+        stack_.resize(begin);
+        call(How::call, callable);
+        break;
+      }
+      case 'R':
+        pop();
+        call(How::call, pop());
+        break;
+      case 0x81:
+        pop();
+        call(How::make, pop());
+        break;
+      case 0x92:
+        pop(), pop();
+        call(How::make, pop());
+        break;
+      case 'b':
+        pop();
+        use(How::set_state, top());
+        break;
+      case 'P':
+        add(How::persistent_id, "\"" + std::string(line().substr(0, 100)) + "\"",
+            Verdict::needs_classes);
+        push();
+        break;
+      case 'Q':
+        persistent(pop());
+        break;
+      case 0x82:
+      case 0x83:
+      case 0x84: {
+        const std::uint64_t code = number(std::size_t{1} << (opcode - 0x82));
+        add(How::extension, "extension " + std::to_string(code), Verdict::runs_code);
+        push();
+        break;
+      }
+      default:
+        broken("byte " + std::to_string(opcode) + ", which is no opcode");
+    }
+    return false;
+  }
+
+  void get(const std::string& key) {
+    const auto found = memo_.find(key);
+    push(found == memo_.end() ? Known{} : found->second);
+  }
+
+  std::span<const std::byte> bytes_;
+  const std::string& member_;
+  std::size_t at_ = 0, opcode_at_ = 0;
+  std::vector<Known> stack_;
+  std::vector<std::size_t> marks_;
+  std::unordered_map<std::string, Known> memo_;
+  std::unordered_map<std::string, std::uint32_t> numbers_;
+  std::vector<const std::string*> texts_;
+  std::map<std::pair<How, std::string>, std::size_t> seen_;
+  PickleScan found_;
+};
+
+}  // namespace
+
+PickleScan scan_pickle(std::span<const std::byte> bytes, const std::string& member) {
+  return Scanner(bytes, member).run();
+}
+
+}  // namespace transload

@@ -1,0 +1,37 @@
+// Members of a zip archive whose directory is gone, or cannot be believed, by their local headers.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <unordered_map>
+
+#include "format/zip.h"
+
+namespace transload {
+
+class ZipSearch {
+ public:
+  // Reads the whole file once, in windows.
+  explicit ZipSearch(const File& file);
+
+  // A member of a known length, by its name without the folder; null, and why, if it is not whole. Its checksum, if there
+  // is one, is not compared yet.
+  ZipMember* find(const std::string& name, std::uint64_t nbytes, std::string& why_not);
+  // A member of unknown length: its bytes up to the next header, at most most_nbytes; empty if it is not there.
+  std::string text(const std::string& name, std::uint64_t most_nbytes) const;
+
+ private:
+  struct Header {
+    std::string name;  // with its folder
+    std::uint64_t offset, data_offset;
+    std::uint16_t flags, method;
+    std::uint32_t crc32, stored_nbytes, nbytes;
+  };
+
+  const File& file_;
+  std::deque<Header> headers_;  // in the order of the file
+  std::unordered_map<std::string, const Header*> by_name_;
+  std::deque<ZipMember> found_;
+};
+
+}  // namespace transload

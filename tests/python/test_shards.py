@@ -1,0 +1,81 @@
+"""Models in several files, by their index or their folder."""
+import json
+import shutil
+
+import pytest
+import torch
+from equal import same
+from safetensors.torch import load_file, save_file
+
+import transload
+
+
+@pytest.fixture(params=["sharded_safetensors", "sharded_bin"])
+def sharded(request, data):
+    folder = data / "torch-2.13" / request.param
+    state = {}
+    for shard in sorted(folder.glob("*-of-*")):
+        state.update(load_file(shard) if shard.suffix == ".safetensors" else torch.load(shard, weights_only=True))
+    return folder, state
+
+
+def test_the_folder_and_the_index_are_the_whole_model(sharded):
+    folder, state = sharded
+    for path in folder, next(folder.glob("*.index.json")):
+        loaded = transload.load(path)
+        same({k: state[k] for k in sorted(state)}, {k: loaded[k] for k in sorted(loaded)})
+        assert transload.open(path)["net1.weight"].shape == (10, 10)
+
+
+def test_live_tensors_are_filled_from_all_shards(sharded):
+    folder, state = sharded
+    live = {k: torch.zeros_like(v) for k, v in state.items()}
+    addresses = {k: v.data_ptr() for k, v in live.items()}
+    assert tuple(map(list, transload.load_into(live, folder))) == ([], [])
+    same(state, live)
+    assert addresses == {k: v.data_ptr() for k, v in live.items()}
+
+
+def test_a_folder_without_an_index(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "1.safetensors")
+    save_file({"b": torch.zeros(3)}, tmp_path / "2.safetensors")
+    assert sorted(transload.load(tmp_path)) == ["a", "b"]
+    save_file({"a": torch.zeros(2)}, tmp_path / "3.safetensors")
+    with pytest.raises(transload.FormatError, match='"a" is in "1.safetensors" and in "3.safetensors"'):
+        transload.load(tmp_path)
+
+
+def test_the_map_decides_where_a_tensor_is_in_two_files(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "1.safetensors")
+    save_file({"a": torch.zeros(2), "b": torch.zeros(3)}, tmp_path / "2.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    assert transload.load(index)["a"].sum() == 2
+
+
+@pytest.mark.parametrize("weight_map, words", [
+    ({"a": "gone.safetensors"}, 'of 1 shards these are missing: "gone.safetensors"'),
+    ({"a": "../1.safetensors"}, "no file beside the index"),
+    ({"a": "/etc/passwd"}, "no file beside the index"),
+    ({"a": 5}, "no file's name"),
+    ({"z": "1.safetensors"}, '"z" should be in "1.safetensors", and is not'),
+    ({}, "the weight_map is empty"),
+    ([], "no index of shards"),
+])
+def test_an_index_that_is_wrong(tmp_path, weight_map, words):
+    save_file({"a": torch.ones(2)}, tmp_path / "1.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(transload.FormatError, match=words):
+        transload.open(index)
+
+
+def test_folders_that_are_none(tmp_path, data):
+    with pytest.raises(transload.FormatError, match="without safetensors or an index"):
+        transload.open(tmp_path)
+    with pytest.raises(transload.FormatError, match="torch.distributed.checkpoint"):
+        transload.open(data / "torch-2.13/dcp_hf_2ranks")
+    (tmp_path / "1.json").write_text("{nonsense")
+    with pytest.raises(transload.FormatError, match="no JSON"):
+        transload.open(tmp_path / "1.json")
+    shutil.rmtree(tmp_path)

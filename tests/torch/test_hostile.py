@@ -1,0 +1,220 @@
+"""What would run code where it is unpickled: scan names it, open refuses it, and nothing of it ever runs."""
+import json
+import os
+import pathlib
+import pickle
+import struct
+import subprocess
+import zipfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = pathlib.Path(os.environ.get("TRANSLOAD", ROOT / "build/dev/transload"))
+PLAIN = b"ctorch\nSize\n"
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def glob(module, name):
+    return f"c{module}\n{name}\n".encode()
+
+
+def stack_glob(module, name):
+    return text(module) + text(name) + b"\x93"
+
+
+def called(callable_, *arguments):
+    return callable_ + b"(" + b"".join(map(text, arguments)) + b"tR"
+
+
+# Names that attacks call: Python's own, and those of packages which load or run what they are given.
+NAMES = """
+os.system os.popen os.execv os.spawnl os.remove os.putenv posix.system posix.popen nt.system subprocess.Popen subprocess.run
+subprocess.check_output subprocess.getoutput builtins.eval builtins.exec builtins.compile builtins.getattr builtins.setattr
+builtins.open builtins.__import__ builtins.apply builtins.map builtins.globals builtins.breakpoint __builtin__.eval
+__builtin__.execfile __builtin__.getattr __builtin__.apply importlib.import_module runpy.run_path runpy._run_code shutil.rmtree
+socket.create_connection ctypes.CDLL functools.partial functools.reduce operator.attrgetter operator.methodcaller
+operator.itemgetter code.InteractiveInterpreter pickle.loads pickle._loads cPickle.loads _pickle.loads marshal.loads
+types.FunctionType types.CodeType webbrowser.open timeit.timeit cProfile.run profile.run pdb.run bdb.Bdb doctest.debug_script
+pty.spawn commands.getoutput asyncio.create_subprocess_shell multiprocessing.Process threading.Timer signal.signal sys.exit
+sys.settrace atexit.register tempfile.mktemp urllib.request.urlopen http.client.HTTPSConnection smtplib.SMTP ftplib.FTP
+zipfile.ZipFile tarfile.open sqlite3.connect logging.config.listen logging.config.dictConfig pip.main pydoc.pipepager
+lib2to3.pgen2.pgen.ParserGenerator idlelib.run.Executive ensurepip._run_pip venv.create torch.load torch.hub.load
+torch.storage._load_from_bytes torch.utils.cpp_extension.load_inline torch.jit.load torch.save torch._dynamo.optimize
+torch.distributed.rpc.rpc_sync torch.utils._config_module.load_config numpy.load numpy.testing._private.utils.runstring
+numpy.f2py.crackfortran.myeval my_package.run_it weird.module.func
+""".split()
+SPLIT = [name.rsplit(".", 1) for name in NAMES]
+
+# Ways around scanners: what is called, and the pickle, which leaves one value.
+WAYS = {
+    "reduce": ("os.system", b"\x80\x02" + called(glob("os", "system"), "true")),
+    "protocol 0": ("os.system", b"cos\nsystem\n(S'true'\ntR"),
+    "inst": ("os.system", b"(S'true'\nios\nsystem\n"),
+    "obj": ("os.system", b"(" + glob("os", "system") + text("true") + b"o"),
+    "newobj": ("subprocess.Popen", b"\x80\x02" + glob("subprocess", "Popen") + b"(" + text("true") + b"t\x81"),
+    "newobj_ex": ("subprocess.Popen", b"\x80\x04" + glob("subprocess", "Popen") + b")}\x92"),
+    "build": ("functools.partial", b"\x80\x02" + glob("functools", "partial") + b")\x81}b"),
+    "stack_global": ("os.system", b"\x80\x04" + called(stack_glob("os", "system"), "true")),
+    "stack_global of a memo": ("os.system", b"\x80\x04" + text("os") + b"q\x01" + text("system") + b"q\x0200h\x01h\x02\x93" +
+                               b"(" + text("true") + b"tR"),
+    "stack_global of text lines": ("os.system", b"\x80\x04Vos\nVsystem\n\x93(" + text("true") + b"tR"),
+    "stack_global of a quoted text": ("os.system", b"\x80\x04S'os'\nS'system'\n\x93(" + text("true") + b"tR"),
+    "stack_global of short texts": ("os.system", b"\x80\x04\x8c\x02os\x8c\x06system\x93(" + text("true") + b"tR"),
+    "stack_global of memo by text": ("os.system", b"Vos\np7\n0Vsystem\np8\n0g7\ng8\n\x93(tR"),
+    "a name made by a call": ("a name that is made while loading",
+                              b"\x80\x04" + called(glob("_codecs", "encode"), "os", "latin1") + text("system") + b"\x93)R"),
+    "the global in the memo": ("os.system", b"\x80\x02" + glob("os", "system") + b"q\x050h\x05(" + text("true") + b"tR"),
+    "memoize": ("os.system", b"\x80\x04" + glob("os", "system") + b"\x940h\x00(" + text("true") + b"tR"),
+    "getattr of a harmless name": ("__builtin__.getattr", b"\x80\x02" + glob("__builtin__", "getattr") + b"(" + PLAIN +
+                                   text("__class__") + b"tR"),
+    "a dotted name": ("torch.Size.mro", b"\x80\x02ctorch\nSize.mro\n)R"),
+    "a result is called": ("torch.Size()", b"\x80\x02" + PLAIN + b")R)R"),
+    "thrown away": ("os.system", b"\x80\x02" + called(glob("os", "system"), "true") + b"0N"),
+    "thrown away with a mark": ("os.system", b"\x80\x02(" + called(glob("os", "system"), "true") + b"1N"),
+    "as a key": ("os.system", b"\x80\x02}" + called(glob("os", "system"), "true") + b"Ns"),
+    "deep in containers": ("os.system", b"\x80\x02" + b"(" * 500 + called(glob("os", "system"), "true") + b"l" * 500),
+    "in a set": ("os.system", b"\x80\x04\x8f(" + called(glob("os", "system"), "true") + b"\x90"),
+    "in a persistent id": ("os.system", b"\x80\x02" + called(glob("os", "system"), "true") + b"Q"),
+    "as the state": ("os.system", b"\x80\x02" + glob("collections", "OrderedDict") + b")R" + called(glob("os", "system"), "true") + b"b"),
+    "extension": ("extension 7", b"\x80\x02\x82\x07"),
+    "extension of four bytes": ("extension 70000", b"\x80\x02\x84" + struct.pack("<I", 70000)),
+    "mentioned": ("os.system", b"\x80\x02" + glob("os", "system")),
+    "subclass": ("os.system", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") + b"(" + glob("os", "system") +
+                 glob("torch", "Tensor") + b"(" + text("true") + b"t}tR"),
+    "under another module": ("os.path.os.system", b"\x80\x04" + called(stack_glob("os.path", "os.system"), "true")),
+    "a blank in the name": ("os.system ", b"\x80\x02cos\nsystem \n)R"),
+    "in a frame": ("os.system", b"\x80\x04\x95" + struct.pack("<Q", 40) + called(glob("os", "system"), "true")),
+    "in a wrong frame": ("os.system", b"\x80\x04\x95" + struct.pack("<Q", 2**62) + called(glob("os", "system"), "true")),
+    "a second protocol": ("os.system", b"\x80\x02N0\x80\x05" + called(glob("os", "system"), "true")),
+}
+# After these a loader fails, but what comes before has run.
+BROKEN = {
+    "no stop": WAYS["reduce"][1],
+    "an opcode that is none": WAYS["reduce"][1] + b"\xff",
+    "an empty stack": WAYS["reduce"][1] + b"000R",
+    "a text that is too long": WAYS["reduce"][1] + b"X\xff\xff\xff\x7f",
+    "a number that is none": WAYS["reduce"][1] + b"Iabc\n",
+    "a line that does not end": WAYS["reduce"][1] + b"cabc",
+    "a huge frame": WAYS["reduce"][1] + b"\x95\x00",
+    "a memo that is not there": WAYS["reduce"][1] + b"h\x63.",
+}
+
+
+def model(path, pickled, members=()):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in [("m/data.pkl", pickled), ("m/version", b"3\n"), *members]:
+            archive.writestr(name, data)
+    return path
+
+
+def scanned(*paths):
+    done = subprocess.run([PROGRAM, "scan", "--json", *paths], capture_output=True, text=True, timeout=60)
+    assert done.returncode in (0, 1), done.stderr
+    found = json.loads(done.stdout)
+    assert done.returncode == int(any(f["dangerous"] or f["broken"] for f in found))
+    return found
+
+
+def dangerous_names(found):
+    return {use["name"] for use in found["uses"] if use["verdict"] == "would run code"}
+
+
+def refused(path):
+    done = subprocess.run([PROGRAM, "load", path, "--map-location", "cpu"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_every_name_is_told_and_refused(tmp_path):
+    assert len(NAMES) >= 80
+    for module, name in SPLIT:
+        path = model(tmp_path / "m.pt", b"\x80\x02" + called(glob(module, name), "x") + b".")
+        [found] = scanned(path)
+        assert f"{module}.{name}" in dangerous_names(found), found
+        if module.split(".")[0] in ("my_package", "weird"):  # a function of the user's: kept as an inert object
+            continue
+        assert f"calls {module}.{name}" in refused(path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_around_is_a_way_around(tmp_path, way):
+    name, pickled = WAYS[way]
+    for path in model(tmp_path / "m.pt", pickled + b"."), tmp_path / "bare.pkl":
+        if path.suffix == ".pkl":
+            path.write_bytes(pickled + b".")
+        [found] = scanned(path)
+        assert found["dangerous"] and name in dangerous_names(found), found
+
+
+@pytest.mark.parametrize("way", BROKEN)
+def test_what_breaks_later_has_run_before(tmp_path, way):
+    [found] = scanned(model(tmp_path / "m.pt", BROKEN[way]))
+    assert "os.system" in dangerous_names(found)
+    bare = tmp_path / "bare.pkl"
+    bare.write_bytes(BROKEN[way])
+    assert "os.system" in dangerous_names(scanned(bare)[0])
+    assert refused(tmp_path / "m.pt")
+
+
+def test_archives_that_readers_read_differently(tmp_path):
+    good, bad = pickle.dumps({}, 2), WAYS["reduce"][1] + b"."
+    for name, members in {
+        "twice": [("m/data.pkl", bad)],
+        "in another case": [("m/DATA.PKL", bad)],
+        "in another folder": [("n/data.pkl", bad)],
+        "under another name": [("m/more.pkl", bad)],
+    }.items():
+        [found] = scanned(model(tmp_path / "m.pt", good, members))
+        assert found["dangerous"], name
+        assert "os.system" in dangerous_names(found), name
+    [found] = scanned(model(tmp_path / "m.pt", good + bad))
+    assert found["dangerous"] and "behind the pickle's end" in found["findings"][0]["what"]
+    # No directory: what is there is found all the same.
+    whole = model(tmp_path / "m.pt", bad).read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: whole.index(b"PK\x01\x02")])
+    assert "os.system" in dangerous_names(scanned(tmp_path / "cut.pt")[0])
+    # A member that the directory does not know.
+    at = whole.index(b"PK\x01\x02")
+    hidden = b"PK\x03\x04" + bytes(22) + struct.pack("<HH", 8, 0) + b"m/hidden" + bad
+    end = bytearray(whole[at:])
+    struct.pack_into("<I", end, len(end) - 6, at + len(hidden))
+    (tmp_path / "hidden.pt").write_bytes(whole[:at] + hidden + end)
+    assert any("does not mention" in f["what"] for f in scanned(tmp_path / "hidden.pt")[0]["findings"])
+
+
+def test_folders_whole_and_ordinary_files_are_not_flagged(data):
+    manifest = {}
+    for version in "torch-1.13", "torch-2.13":
+        for entry in json.loads((data / version / "manifest.json").read_text())["files"]:
+            manifest[str(data / version / entry["file"])] = entry
+    found = {f["file"]: f for f in scanned(data)}
+    looked_at = 0
+    for path, entry in manifest.items():
+        if path not in found or entry["expect"] == "refuse" or entry.get("container") not in ("zip", "safetensors", "index"):
+            continue
+        looked_at += 1
+        assert not found[path]["dangerous"] and not found[path]["broken"], found[path]
+    assert looked_at > 90
+
+
+def test_nothing_runs_nothing_connects_nothing_is_written(tmp_path, data):
+    """Under a filter of system calls that ends the process for any of it."""
+    strace = subprocess.run(["which", "strace"], capture_output=True, text=True).stdout.strip()
+    files = [model(tmp_path / f"{i}.pt", pickled + b".") for i, (_, pickled) in enumerate(WAYS.values())]
+    log = tmp_path / "log"
+    for command in (["scan", *files, data], ["inspect", "--keep-calls", files[0]], ["verify", "--keep-calls", files[0]],
+                    ["convert", "--keep-calls", files[0], tmp_path / "out.pt"]):
+        if not strace:
+            pytest.skip("strace is the witness, and is not here")
+        subprocess.run([strace, "-f", "-qq", "-o", log, "-e", "trace=execve,execveat,connect,openat,open,creat,unlink,rename",
+                        PROGRAM, *command], capture_output=True, timeout=300)
+        calls = log.read_text().splitlines()[1:]  # the first is the program itself
+        assert calls
+        for call in calls:
+            assert not any(name in call for name in ("execve", "connect(")), call
+            if "O_WRONLY" in call or "O_RDWR" in call or "O_CREAT" in call or "rename(" in call:
+                assert command[0] == "convert" and str(tmp_path / ".out.pt") in call, call
