@@ -34,8 +34,7 @@ using Streams = std::vector<std::pair<std::string, std::uintptr_t>>;
 
 Device device_of(const std::string& text) {
   const auto device = Device::parse(text);
-  if (!device)
-    throw PlacementError("\"" + text + "\" is no device; devices are cpu, meta, cuda:N");
+  if (!device) throw PlacementError("\"" + text + "\" is no device; devices are cpu, meta, cuda:N");
   return *device;
 }
 
@@ -54,8 +53,8 @@ MapLocation map_location_of(nb::handle rules) {
       map_location.add({Rule::Of::function, "", kCpu,
                         [function](const MapLocation::Stored& stored) -> std::optional<Device> {
                           const nb::gil_scoped_acquire gil;
-                          const nb::object device =
-                              function(std::string(stored.tag), stored.nbytes, std::string(stored.key));
+                          const nb::object device = function(std::string(stored.tag), stored.nbytes,
+                                                             std::string(stored.key));
                           if (device.is_none()) return std::nullopt;
                           return device_of(nb::cast<std::string>(device));
                         }});
@@ -145,9 +144,8 @@ StorageObject storages_of(const StateDict& state, const nb::object& arrays,
     if (storage.device() != kCpu || storage.nbytes() == 0)
       return nb::object(arrays.attr("allocate")(storage.device().str(), storage.nbytes())[0]);
     auto* const owner = new std::shared_ptr<void>(storage.owner());
-    const nb::capsule keeper(owner, [](void* p) noexcept {
-      delete static_cast<std::shared_ptr<void>*>(p);
-    });
+    const nb::capsule keeper(
+        owner, [](void* p) noexcept { delete static_cast<std::shared_ptr<void>*>(p); });
     return arrays.attr("wrap")(reinterpret_cast<std::uintptr_t>(storage.data()), storage.nbytes(),
                                keeper);
   };
@@ -159,10 +157,11 @@ struct Opened {
   std::vector<std::uint32_t> first_piece;  // by storage; the pieces of one stand together
 };
 
-std::shared_ptr<Opened> open_file(const std::filesystem::path& path, bool refuse_objects) {
+std::shared_ptr<Opened> open_file(const std::filesystem::path& path, bool refuse_objects,
+                                  bool keep_calls) {
   const nb::gil_scoped_release released;
   auto opened = std::make_shared<Opened>();
-  opened->index = open(path, {.refuse_objects = refuse_objects});
+  opened->index = open(path, {.refuse_objects = refuse_objects, .keep_calls = keep_calls});
   opened->first_piece.resize(opened->index.storages.size() + 1);
   for (const Piece& piece : opened->index.pieces) ++opened->first_piece[piece.storage + 1];
   for (std::size_t s = 1; s < opened->first_piece.size(); ++s)
@@ -237,8 +236,8 @@ nb::tuple tensor_info(const Opened& opened, NodeId node) {
       stored ? opened.index.locations[opened.index.storages[row.storage].location] : "meta";
   return nb::make_tuple(std::string(name(row.dtype)), dims(nodes.shape(node)),
                         dims(nodes.stride(node)), row.storage_offset,
-                        static_cast<bool>(row.requires_grad), stored ? nb::object(nb::int_(row.storage)) : nb::none(),
-                        location);
+                        static_cast<bool>(row.requires_grad),
+                        stored ? nb::object(nb::int_(row.storage)) : nb::none(), location);
 }
 
 nb::list keys_of(const Opened& opened, NodeId node) {
@@ -249,8 +248,8 @@ nb::list keys_of(const Opened& opened, NodeId node) {
     const NodeId key = entries[i];
     if (nodes.kind(key) == ValueKind::text) {
       const std::string_view text = nodes.as_text(key);
-      keys.append(nb::steal(PyUnicode_DecodeUTF8(
-          text.data(), static_cast<Py_ssize_t>(text.size()), "surrogatepass")));
+      keys.append(nb::steal(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()),
+                                                 "surrogatepass")));
     } else if (nodes.kind(key) == ValueKind::integer) {
       keys.append(nb::int_(nodes.as_integer(key)));
     } else {
@@ -348,7 +347,8 @@ std::pair<std::uint64_t, std::vector<std::string>> save_object(nb::handle object
   saving.allow_objects = nb::cast<bool>(options["allow_objects"]);
   saving.map_location = map_location_of(options["map_location"]);
   saving.engine = engine_of(options);
-  for (const auto& [key, value] : nb::cast<Renames>(options["metadata"])) saving.metadata[key] = value;
+  for (const auto& [key, value] : nb::cast<Renames>(options["metadata"]))
+    saving.metadata[key] = value;
   SaveResult result;
   {
     const nb::gil_scoped_release released;
@@ -381,7 +381,8 @@ void define_index(nb::module_& module) {
                    [](const Opened& o) {
                      nb::dict metadata;
                      for (const auto& [key, value] : o.index.metadata)
-                       metadata[nb::str(key.c_str(), key.size())] = nb::str(value.c_str(), value.size());
+                       metadata[nb::str(key.c_str(), key.size())] =
+                           nb::str(value.c_str(), value.size());
                      return metadata;
                    })
       .def_prop_ro("nbytes",
@@ -391,9 +392,10 @@ void define_index(nb::module_& module) {
                      return nbytes;
                    })
       .def_prop_ro("root", [](const Opened& o) { return o.index.contents.nodes().root; })
-      .def("kind", [](const Opened& o, NodeId node) {
-        return std::string(name(o.index.contents.nodes().kind(node)));
-      })
+      .def("kind",
+           [](const Opened& o, NodeId node) {
+             return std::string(name(o.index.contents.nodes().kind(node)));
+           })
       .def("keys", keys_of)
       .def("entry", entry_of)
       .def("find",
@@ -408,13 +410,12 @@ void define_index(nb::module_& module) {
                tensors.emplace_back(tensor.name, tensor.value.id());
              return tensors;
            })
-      .def("load", [](const Opened& o, const nb::object& arrays, const nb::dict& options) {
-        return load_index(o.index, arrays, options);
-      })
-      .def("load_value", [](const Opened& o, NodeId node, const nb::object& arrays,
-                            const nb::dict& options) {
-        return load_index(below(o.index, node), arrays, options);
-      })
+      .def("load", [](const Opened& o, const nb::object& arrays,
+                      const nb::dict& options) { return load_index(o.index, arrays, options); })
+      .def("load_value",
+           [](const Opened& o, NodeId node, const nb::object& arrays, const nb::dict& options) {
+             return load_index(below(o.index, node), arrays, options);
+           })
       .def("read_view", read_view)
       .def("plan", plan_of)
       .def("fill", fill);

@@ -134,6 +134,8 @@ TEST_P(CliManifest, InspectPrintsWhatTheManifestSays) {
   for (const auto& entry : manifest["files"].GetArray()) {
     const fs::path file = kData / GetParam() / entry["file"].GetString();
     if (std::string(entry["expect"].GetString()) != "load" || !fs::exists(file)) continue;
+    // A shard of one rank: the manifest has the whole tensors.
+    if (entry.HasMember("container") && entry["container"] == "distributed_safetensors") continue;
     const Result result = run("inspect --json --digests " + quoted(file));
     if (result.status != 0) continue;  // of a kind that is not read yet
     SCOPED_TRACE(file.string());

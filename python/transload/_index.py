@@ -16,10 +16,10 @@ from ._rules import options, path_text
 _DICTS = ("dict", "OrderedDict")
 
 
-def open(path: str | os.PathLike[str], *, refuse_objects: bool = False) -> Index:
+def open(path: str | os.PathLike[str], *, refuse_objects: bool = False, keep_calls: bool = False) -> Index:
     """A file's contents, read lazily: headers now, each tensor when it is asked for. The file stays open: what is read
     later is what was opened, also if another one takes its name meanwhile."""
-    core = _core.open(path_text(path), refuse_objects)
+    core = _core.open(path_text(path), refuse_objects, keep_calls)
     return Index(core, core.root, "", path_text(path))
 
 

@@ -43,6 +43,7 @@ def load(
     memory_limit: int | Mapping[Any, int] | None = None,
     progress: Callable[[int, int], object] | bool | None = None,
     refuse_objects: bool = False,
+    keep_calls: bool = False,
 ) -> Any:
     """What a file holds: what torch.load(path, weights_only=True) returns, each storage once, straight on its device.
 
@@ -57,13 +58,14 @@ def load(
     memory_limit: bytes that the load may take of each device, or {device: bytes}.
     progress: a function (bytes done, bytes in all), called about ten times a second; True: a bar.
     refuse_objects: UnsafePickleError for objects of classes that are not plain data; else they are kept, inert.
+    keep_calls: calls of what runs code, as os.system, are kept as inert objects; else they are an UnsafePickleError.
 
     Raises IoError, FormatError, UnsupportedError, UnsafePickleError, PlacementError, DeviceError. A failure, Ctrl-C
     too, leaves nothing behind. The GIL is released while bytes move.
     """
     arrays = array_library()
     with as_path(path) as file, shown(progress, "loading") as show:
-        index = _core.open(file, refuse_objects)
+        index = _core.open(file, refuse_objects, keep_calls)
         if keys is not None:
             _require_keys(index, keys)
             keep = list(keep or []) + list(keys) if not isinstance(keep, str) else [keep, *keys]
@@ -154,7 +156,7 @@ def load_into(
 
             return FillResult(*fill_optimizer(live, file, chosen, arrays))
         if isinstance(live, Mapping):
-            return FillResult(*fill(flat(live, arrays), _core.open(file, False), chosen, arrays))
+            return FillResult(*fill(flat(live, arrays), _core.open(file, False, False), chosen, arrays))
         raise TypeError(f"cannot be filled: {type(live).__name__}; a module, optimizer or dict of tensors can")
 
 

@@ -27,7 +27,7 @@ def fill_module(module: torch.nn.Module, file: str, chosen: dict[str, Any], arra
             live[start + name] = tensor
         if type(part).set_extra_state is not torch.nn.Module.set_extra_state:
             extra[f"{start}_extra_state"] = part
-    index = _core.open(file, False)
+    index = _core.open(file, False, False)
     values = _extra_values(open_index(file), chosen["at"], extra) if extra else {}
     missing, unexpected = fill(live, index, {**chosen, "drop": [*chosen["drop"], *map(_escaped, values)]}, arrays)
     for key, value in values.items():
@@ -77,7 +77,7 @@ def fill_optimizer(
     stored = {name for name in index.tensors}
     if live and set(live) == stored:
         values = index.load(map_location="meta")
-        result = fill(live, _core.open(file, False), chosen, arrays)
+        result = fill(live, _core.open(file, False, False), chosen, arrays)
         for group, saved in zip(optimizer.param_groups, values["param_groups"], strict=True):
             group.update({key: value for key, value in saved.items() if key != "params"})
         return result
