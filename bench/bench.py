@@ -344,44 +344,34 @@ def gpu_ours(w):
     return lambda: transload.load(w.pt, w.device)
 
 
-def gpu_torch_load(w):
+def on_gpu(w, load):
     import torch
 
     torch.empty(1, device=w.device)
 
     def run():
-        loaded = torch.load(w.pt, map_location=w.device, weights_only=True)
+        loaded = load(torch)
         torch.cuda.synchronize()
         return loaded
 
     return run
+
+
+def gpu_torch_load(w):
+    return on_gpu(w, lambda torch: torch.load(w.pt, map_location=w.device, weights_only=True))
 
 
 def gpu_torch_mmap(w):
-    import torch
+    def load(torch):
+        return {k: t.to(w.device) for k, t in torch.load(w.pt, mmap=True, weights_only=True).items()}
 
-    torch.empty(1, device=w.device)
-
-    def run():
-        loaded = {k: t.to(w.device) for k, t in torch.load(w.pt, mmap=True, weights_only=True).items()}
-        torch.cuda.synchronize()
-        return loaded
-
-    return run
+    return on_gpu(w, load)
 
 
 def gpu_safetensors(w):
-    import torch
     from safetensors.torch import load_file
 
-    torch.empty(1, device=w.device)
-
-    def run():
-        loaded = load_file(w.st, device=w.device)
-        torch.cuda.synchronize()
-        return loaded
-
-    return run
+    return on_gpu(w, lambda torch: load_file(w.st, device=w.device))
 
 
 def gpu_limit(w):

@@ -20,8 +20,8 @@ class AtomicFile {
   const std::filesystem::path& path() const { return path_; }  // of what is being written
   // Takes the room on the disk now: IoError if there is not as much.
   void reserve(std::uint64_t nbytes);
-  // Any thread may write any place. Long stretches go to the disk past the page cache, which doubles what a durable save
-  // takes; if, that is, they lie in memory as in the file: at the same distance from a multiple of kAlignment.
+  // Any thread may write any place. Long stretches that lie in memory as in the file, at the same distance from a multiple
+  // of kAlignment, go to the disk past the page cache: through it a durable save takes up to twice as long.
   void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
   static constexpr std::uint64_t kAlignment = 4096;
   bool wants_aligned(std::uint64_t nbytes) const;  // whether for so many bytes a copy pays
