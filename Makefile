@@ -7,7 +7,7 @@ PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapid
   libssl-dev libgtest-dev
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: all packages demo test gpu test-torch test-python wheel bench bench-gpu older-torch asan tsan format tidy clean
+.PHONY: all packages demo test fuzz gpu test-torch test-python wheel bench bench-gpu older-torch asan tsan format tidy clean
 
 all: build-dev
 
@@ -83,6 +83,16 @@ asan: build-asan
 
 tsan: build-tsan
 	$(CTEST) --preset tsan
+
+# Golden files damaged at random, and libFuzzer's fuzzers: each for SECONDS_EACH. What they find: build/fuzz/found.
+SECONDS_EACH ?= 60
+fuzz: build-asan
+	@dpkg-query -W -f='$${Status}' python3-dev 2>/dev/null | grep -q 'ok installed' || \
+	  $(SUDO) apt-get install -y -qq --no-install-recommends python3-dev
+	$(CMAKE) --preset fuzz
+	$(CMAKE) --build --preset fuzz -j $(JOBS)
+	ASAN_OPTIONS=quarantine_size_mb=16 TRANSLOAD_MUTATIONS=100000 build/asan/mutations_test
+	bash tests/fuzz/run.sh build/fuzz $(SECONDS_EACH)
 
 # A folder to carry to a machine with a GPU: there, `bash run.sh` asks, tests and times all in one call.
 gpu: build-gpu

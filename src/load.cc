@@ -90,6 +90,14 @@ std::vector<std::uint32_t> pieces_of(const Plan& plan) {
   return {pieces.begin(), pieces.end()};
 }
 
+// What of the files is no tensor's: the values above all.
+void verify_texts(const Index& index) {
+  for (const File& file : index.files) {
+    const Format& format = format_of(file);
+    if (format.verify_texts) format.verify_texts(file, crc32_of);
+  }
+}
+
 FillResult fill_transactionally(const StateDict& live, const std::filesystem::path& path,
                                 const FillOptions& options) {
   // Everything that can fail while reading has failed before the first live byte changes.
@@ -143,6 +151,7 @@ StateDict load(Index index, const LoadOptions& options) {
   // too little memory fails here, early
   const std::vector<Storage> targets = allocate_targets(plan, index, options.allocate);
   if (options.verify) {
+    verify_texts(index);
     run_verified_load(plan, index, targets, options.engine);
   } else {
     run_load(plan, index, targets, options.engine);  // the only step that takes time
@@ -161,7 +170,10 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
   const FillResult result =
       match(live, index.contents, options, index.files.front().path.string()).result;
   const Plan plan = plan_load_into(live, index, options);
-  if (options.verify) verify_pieces(index, pieces_of(plan), options.engine);
+  if (options.verify) {
+    verify_texts(index);
+    verify_pieces(index, pieces_of(plan), options.engine);
+  }
   const std::vector<Storage> targets = allocate_targets(plan, index);  // what already lives
   std::vector<Reached> reached;
   try {
@@ -176,10 +188,7 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
 VerifyResult verify(const std::filesystem::path& path, const Engine& engine,
                     const OpenOptions& open_options) {
   const Index index = open(path, open_options);
-  for (const File& file : index.files) {
-    const Format& format = format_of(file.path);
-    if (format.verify_texts) format.verify_texts(file, crc32_of);
-  }
+  verify_texts(index);
   VerifyResult result;
   std::vector<std::uint32_t> all;
   for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {

@@ -61,8 +61,9 @@ extern const Format kTorchZip, kSafetensors, kShards;
 
 // The first that recognises the file reads it, so the strictest come first.
 std::span<const Format* const> format_list();
-const Format& format_of(
-    const std::filesystem::path& path);  // throws FormatError that says what the file is
+// Throws FormatError that says what the file is.
+const Format& format_of(const std::filesystem::path& path);
+const Format& format_of(const File& file);
 const Format& format_named(
     std::string_view name);  // throws UnsupportedError with the names there are
 

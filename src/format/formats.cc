@@ -37,16 +37,19 @@ std::span<const Format* const> format_list() { return kFormats; }
 
 const Format& format_of(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path)) return kShards;
-  const File file = open_file(path);
+  return format_of(open_file(path));
+}
+
+const Format& format_of(const File& file) {
   std::array<std::byte, kHeadNbytes> head;
   const auto nbytes = static_cast<std::size_t>(std::min<std::uint64_t>(file.nbytes, kHeadNbytes));
   read_at(file, 0, std::span(head).first(nbytes));
-  const Probe probe{path, std::span<const std::byte>(head).first(nbytes), file.nbytes};
+  const Probe probe{file.path, std::span<const std::byte>(head).first(nbytes), file.nbytes};
   for (const Format* format : kFormats) {
     if (format->recognizes(probe)) return *format;
   }
   const std::string_view text(reinterpret_cast<const char*>(head.data()), nbytes);
-  throw FormatError(path.string() + ": " + diagnose(text, file.nbytes));
+  throw FormatError(file.path.string() + ": " + diagnose(text, file.nbytes));
 }
 
 const Format& format_named(std::string_view name) {

@@ -107,7 +107,8 @@ void restore_tied(NodeTable& nodes, Index& index, const std::string& path) {
   const auto text = index.metadata.find(kTied);
   if (text == index.metadata.end()) return;
   rapidjson::Document tied;
-  tied.Parse<rapidjson::kParseIterativeFlag>(text->second.c_str());
+  tied.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(
+      text->second.data(), text->second.size());
   const auto fail = [&](const std::string& what) {
     throw FormatError(path + ": metadata \"" + kTied + "\": " + what);
   };

@@ -141,7 +141,7 @@ class HeaderHandler {
   }
 
   bool wrong(std::string_view found) {
-    const auto expected = [this](const char* what, std::string_view is) {
+    const auto expected = [](const char* what, std::string_view is) {
       return std::string(what) + " expected, found " + std::string(is);
     };
     switch (at_) {
@@ -311,6 +311,8 @@ SafetensorsHeader parse_safetensors_header(std::string& text, const std::string&
   SafetensorsHeader header;
   HeaderHandler handler(header);
   rapidjson::Reader reader;
+  const std::size_t nbytes = text.size();
+  text.append(3, '\0');  // the reader takes as many bytes as the first of a character promises
   rapidjson::InsituStringStream stream(text.data());
   constexpr unsigned kFlags = rapidjson::kParseInsituFlag | rapidjson::kParseIterativeFlag |
                               rapidjson::kParseValidateEncodingFlag;
@@ -324,9 +326,10 @@ SafetensorsHeader parse_safetensors_header(std::string& text, const std::string&
     fail(result.Offset(),
          "the header is no JSON: " + std::string(rapidjson::GetParseError_En(result.Code())));
   // The reader takes the first NUL for the end.
-  if (stream.Tell() != text.size())
+  if (stream.Tell() != nbytes)
     fail(stream.Tell(),
-         "a header that ends here, expected after " + std::to_string(text.size()) + " bytes");
+         "a header that ends here, expected after " + std::to_string(nbytes) + " bytes");
+  text.resize(nbytes);
   return header;
 }
 

@@ -53,7 +53,8 @@ void ZipArchive::fail(std::uint64_t offset, const std::string& what) const {
   throw FormatError(file_.path.string() + ": offset " + std::to_string(offset) + ": " + what);
 }
 
-ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd) : file_(file) {
+ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd)
+    : file_(file), odd_(odd != nullptr) {
   const std::uint64_t size = file.nbytes;
   if (size < kEndNbytes) fail(0, "a zip archive of " + std::to_string(size) + " bytes, cut short");
   const std::uint64_t tail_nbytes =
@@ -236,18 +237,25 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
   for (std::size_t i = 0; i < members.size(); ++i) {
     ZipMember& member = *members[i];
     const std::uint64_t offset = member.header_offset;
-    if (offset < window_offset || offset + kLocalHeaderNbytes > window_offset + window.size()) {
+    const auto label = [&] { return label_of(member); };
+    const std::uint64_t header_nbytes = kLocalHeaderNbytes + member.name.size();
+    if (header_nbytes > file_.nbytes - offset)
+      fail(offset, label() + ": the file ends in its local header");
+    if (offset < window_offset || offset + header_nbytes > window_offset + window.size()) {
       const bool close = i + 1 < members.size() && members[i + 1]->header_offset - offset < kClose;
       window = read_text(file_, offset,
-                         close ? std::min(kWindow, file_.nbytes - offset) : kLocalHeaderNbytes);
+                         close ? std::min(kWindow, file_.nbytes - offset) : header_nbytes);
       window_offset = offset;
     }
     const std::string_view header = std::string_view(window).substr(offset - window_offset);
-    const auto label = [&] { return label_of(member); };
     if (i > 0 && members[i - 1]->data_offset + members[i - 1]->stored_nbytes > offset)
       fail(offset, label() + " begins inside of " + label_of(*members[i - 1]));
     if (at<std::uint32_t>(header, 0) != kLocalHeader)
       fail(offset, label() + " has no local header where the directory says");
+    const std::string_view local_name =
+        header.substr(kLocalHeaderNbytes, at<std::uint16_t>(header, 26));
+    if (!odd_ && local_name != member.name)
+      fail(offset, label() + " is \"" + std::string(local_name) + "\" in its local header");
     member.data_offset =
         offset + kLocalHeaderNbytes + at<std::uint16_t>(header, 26) + at<std::uint16_t>(header, 28);
     if (member.data_offset > file_.nbytes ||

@@ -37,7 +37,8 @@ using ZipOddFunction = std::function<void(std::uint64_t offset, const std::strin
 // The central directory of a file, checked: sizes and offsets inside the file, no member twice.
 class ZipArchive {
  public:
-  // With `odd`, names that are there twice, in no folder or in several, and encrypted members are told, not refused.
+  // With `odd`, names that are there twice, in no folder or in several, that the local header has otherwise, and encrypted
+  // members are told, not refused.
   explicit ZipArchive(const File& file, const ZipOddFunction& odd = {});
 
   const File& file() const { return file_; }
@@ -57,6 +58,7 @@ class ZipArchive {
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
 
   File file_;
+  bool odd_;  // it may be
   std::string directory_;
   std::uint64_t directory_offset_ = 0, end_offset_ = 0;
   std::string root_;
