@@ -216,10 +216,13 @@ void write_value(Writer& json, const Value& value) {
   json.EndObject();
 }
 
+// What nests deeper than any model does is left out: the names alone could fill a disk.
 void write_values(Writer& json, const Index& index) {
+  constexpr std::size_t kMaxDepth = 1000;
   json.StartObject();
   walk(index.contents, [&](const Place& place) {
     const Value& value = place.value;
+    if (place.depth > kMaxDepth) return false;
     if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
     write(json, place.name);
     write_value(json, value);

@@ -15,19 +15,19 @@ std::string key_text(const Value& key) {
   return key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100);
 }
 
-std::vector<Place> parts_of(const Place& place) {
-  std::vector<Place> parts;
-  const auto add = [&](std::string key, const Value& value) {
-    std::string name = place.depth == 0 ? key : place.name + "/" + key;
-    parts.push_back({std::move(name), std::move(key), place.depth + 1, value});
-  };
-  const Value& value = place.value;
+struct Part {
+  std::string key;
+  Value value;
+};
+
+std::vector<Part> parts_of(const Value& value) {
+  std::vector<Part> parts;
   for (std::size_t i = 0; i < value.size(); ++i) {
     if (value.is_dict()) {
       const auto [key, item] = value.entry(i);
-      add(key_text(key), item);
+      parts.push_back({key_text(key), item});
     } else {
-      add(std::to_string(i), value.item(i));
+      parts.push_back({std::to_string(i), value.item(i)});
     }
   }
   return parts;
@@ -52,25 +52,33 @@ void walk(const StateDict& state, const std::function<bool(const Place&)>& visit
   constexpr std::size_t kManyPlaces = 10'000'000;
   std::unordered_set<std::uint32_t> inside, seen;
   struct Step {
-    Place place;
+    Part part;
+    std::size_t depth, path_nbytes;  // of what holds it
     bool leaves;
   };
-  std::vector<Step> todo{{{"", "", 0, state.root()}, false}};
+  std::string path;
+  std::vector<Step> todo{{{"", state.root()}, 0, 0, false}};
   for (std::size_t places = 0; !todo.empty(); ++places) {
-    const Step step = std::move(todo.back());
+    Step step = std::move(todo.back());
     todo.pop_back();
-    const std::uint32_t id = step.place.value.id();
+    const Value value = step.part.value;
     if (step.leaves) {
-      inside.erase(id);
+      inside.erase(value.id());
       continue;
     }
-    if (!visit(step.place) || !is_container(step.place.value)) continue;
-    if (inside.contains(id) || (places > kManyPlaces && seen.contains(id))) continue;
-    inside.insert(id);
-    seen.insert(id);
-    todo.push_back({step.place, true});
-    std::vector<Place> parts = parts_of(step.place);
-    for (std::size_t i = parts.size(); i-- > 0;) todo.push_back({std::move(parts[i]), false});
+    path.resize(step.path_nbytes);
+    if (step.depth > 1) path += '/';
+    path += step.part.key;
+    const Place place{path, std::move(step.part.key), step.depth, value};
+    if (!visit(place) || !is_container(value)) continue;
+    if (inside.contains(value.id()) || (places > kManyPlaces && seen.contains(value.id())))
+      continue;
+    inside.insert(value.id());
+    seen.insert(value.id());
+    todo.push_back({{"", value}, 0, 0, true});
+    std::vector<Part> parts = parts_of(value);
+    for (std::size_t i = parts.size(); i-- > 0;)
+      todo.push_back({std::move(parts[i]), step.depth + 1, path.size(), false});
   }
 }
 

@@ -3,14 +3,15 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "transload/state_dict.h"
 
 namespace transload::cli {
 
 struct Place {
-  std::string name;   // keys and positions from the root, joined by '/'
-  std::string key;    // the last of them
+  std::string_view name;  // keys and positions from the root, joined by '/'; during the visit
+  std::string key;        // the last of them
   std::size_t depth;  // of the root 0
   Value value;
 };

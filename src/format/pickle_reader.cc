@@ -361,8 +361,11 @@ class Machine {
         if (nodes_.kind(global_name) != ValueKind::text || nodes_.kind(module) != ValueKind::text) {
           fail("a class or function whose name is no text");
         }
-        push(objects_.global(std::string(nodes_.as_text(module)),
-                             std::string(nodes_.as_text(global_name))));
+        const std::string names[] = {std::string(nodes_.as_text(module)),
+                                     std::string(nodes_.as_text(global_name))};
+        if (names[0].find('\n') != std::string::npos || names[1].find('\n') != std::string::npos)
+          fail("a class or function with a line break in its name");
+        push(objects_.global(names[0], names[1]));
         return false;
       }
       case 'R':

@@ -274,7 +274,83 @@ NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
         where_ + ": holds an object of " + dotted(module, name) +
         ", which is not plain data; without refuse_objects it is kept as an inert object");
   }
-  return nodes_.object(callable, arguments, made);
+  const NodeId object = nodes_.object(callable, arguments, made);
+  const auto span = nodes_.items(arguments);
+  if (made == Made::by_call)
+    nodes_.set_parts(object, parts_of(callable, std::vector<NodeId>(span.begin(), span.end())));
+  return object;
+}
+
+// The tensors inside of an object that stands for one: quantized, sparse, nested, of a class derived from Tensor. By
+// what is added to its name. kNoNode: it is another object.
+NodeId TorchObjects::parts_of(NodeId callable, std::span<const NodeId> a) {
+  const auto is = [&](NodeId node, ValueKind kind) { return nodes_.kind(node) == kind; };
+  const std::string_view name = nodes_.name_of(callable);
+  if (!nodes_.module_of(callable).starts_with("torch.")) return kNoNode;
+  const NodeId parts = nodes_.container(ValueKind::dict);
+  const auto add = [&](std::string_view suffix, NodeId part) {
+    nodes_.set(parts, nodes_.text(suffix), part);
+  };
+  const auto add_all = [&](std::initializer_list<std::string_view> suffixes, NodeId tuple) {
+    const std::vector<NodeId> items(nodes_.items(tuple).begin(), nodes_.items(tuple).end());
+    for (std::size_t i = 0; const std::string_view suffix : suffixes)
+      if (i < items.size()) add(suffix, items[i++]);
+  };
+  if (name == "_rebuild_qtensor" && a.size() >= 6) {
+    // (storage, offset, shape, stride, (scheme, scales, zero points, axis), requires_grad, hooks)
+    const NodeId tensor = make_tensor(a.first(4), Known::tensor_v0);
+    nodes_.row(tensor).requires_grad = truth(a[5], "requires_grad");
+    add("", tensor);
+    if (is(a[4], ValueKind::tuple)) {
+      const auto quantizer = nodes_.items(a[4]);
+      if (quantizer.size() == 4 && is(quantizer[1], ValueKind::tensor) &&
+          is(quantizer[2], ValueKind::tensor)) {
+        const NodeId scales = quantizer[1], zero_points = quantizer[2];
+        add("#scales", scales);
+        add("#zero_points", zero_points);
+      }
+    }
+    return parts;
+  }
+  const bool is_sparse = name == "_rebuild_sparse_tensor" || name == "_rebuild_sparse_csr_tensor";
+  if (is_sparse && a.size() == 2 && is(a[0], ValueKind::object) && is(a[1], ValueKind::tuple)) {
+    const auto layout_arguments = nodes_.items(nodes_.items(a[0])[1]);
+    const std::string layout(layout_arguments.size() == 1 &&
+                                     is(layout_arguments[0], ValueKind::text)
+                                 ? nodes_.as_text(layout_arguments[0])
+                                 : "");
+    if (layout == "torch.sparse_coo")
+      add_all({"#indices", "#values"}, a[1]);
+    else if (layout == "torch.sparse_csr" || layout == "torch.sparse_bsr")
+      add_all({"#crow_indices", "#col_indices", "#values"}, a[1]);
+    else
+      add_all({"#ccol_indices", "#row_indices", "#values"}, a[1]);
+    return parts;
+  }
+  if (name == "_rebuild_nested_tensor" && a.size() == 4) {
+    add("#values", a[0]);
+    add("#sizes", a[1]);
+    add("#strides", a[2]);
+    add("#storage_offsets", a[3]);
+    return parts;
+  }
+  if (name == "_rebuild_from_type_v2" && a.size() == 4 && is(a[2], ValueKind::tuple)) {
+    // (function, class, arguments, state): what the function makes, and the attributes
+    const Known function = is(a[0], ValueKind::global) ? known(a[0]) : Known::nothing;
+    if (function == Known::tensor_v2 || function == Known::tensor_v3) {
+      const std::vector<NodeId> of(nodes_.items(a[2]).begin(), nodes_.items(a[2]).end());
+      add("", make_tensor(of, function));
+    }
+    if (is(a[3], ValueKind::dict)) {
+      const std::vector<NodeId> state(nodes_.entries(a[3]).begin(), nodes_.entries(a[3]).end());
+      for (std::size_t i = 0; i < state.size(); i += 2) {
+        if (is(state[i], ValueKind::text))
+          add("/" + std::string(nodes_.as_text(state[i])), state[i + 1]);
+      }
+    }
+    return parts;
+  }
+  return kNoNode;
 }
 
 NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {

@@ -49,6 +49,7 @@ class TorchObjects : public PickleObjects {
   NodeId make_parameter(std::span<const NodeId> arguments);
   NodeId encode(std::span<const NodeId> arguments);
   NodeId inert(NodeId callable, NodeId arguments, Made made);
+  NodeId parts_of(NodeId callable, std::span<const NodeId> arguments);
   void refuse_code(NodeId callable) const;
   void check_layout(NodeId arguments) const;
   Dims dims(NodeId node, const char* what) const;

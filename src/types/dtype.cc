@@ -61,8 +61,8 @@ constexpr std::array<DtypeInfo, kDtypeCount> kDtypes{{
     {Dtype::int6, "int6", "", "", 8, 1, integer},
     {Dtype::int7, "int7", "", "", 8, 1, integer},
     // Four to three bytes. Torch has none.
-    {Dtype::float6_e2m3, "float6_e2m3", "", "F6_E2M3", 6, 1, floating},
-    {Dtype::float6_e3m2, "float6_e3m2", "", "F6_E3M2", 6, 1, floating},
+    {Dtype::float6_e2m3, "F6_E2M3", "", "F6_E2M3", 6, 1, floating},
+    {Dtype::float6_e3m2, "F6_E3M2", "", "F6_E3M2", 6, 1, floating},
 }};
 
 constexpr bool in_order() {

@@ -81,10 +81,10 @@ NodeId NodeTable::sequence(ValueKind kind, std::span<const NodeId> items) {
 }
 
 NodeId NodeTable::object(NodeId callable, NodeId arguments, Made made) {
-  const NodeId parts[] = {callable, arguments, kNoNode, kNoNode};
+  const NodeId parts[] = {callable, arguments, kNoNode, kNoNode, kNoNode};
   const std::uint64_t begin = refs_.size();
   refs_.insert(refs_.end(), std::begin(parts), std::end(parts));
-  return add(ValueKind::object, static_cast<std::uint8_t>(made), 4, begin);
+  return add(ValueKind::object, static_cast<std::uint8_t>(made), std::size(parts), begin);
 }
 
 NodeId NodeTable::tensor(const TensorRow& row, std::span<const std::int64_t> shape,
@@ -363,8 +363,10 @@ std::vector<std::uint32_t> NodeTable::mentions() const {
       case ValueKind::size:
       case ValueKind::set:
       case ValueKind::frozenset:
-      case ValueKind::object:
         for (const NodeId part : items(node)) todo.push_back(part);
+        break;
+      case ValueKind::object:  // not its parts, which are in its arguments too
+        for (const NodeId part : items(node).first(4)) todo.push_back(part);
         break;
       case ValueKind::dict:
       case ValueKind::ordered_dict:
@@ -447,7 +449,7 @@ NodeId NodeTable::copy(const NodeTable& other, NodeId node,
         set(copied, made[other.entries(at)[i]], made[other.entries(at)[i + 1]]);
       }
     } else if (k == ValueKind::object) {
-      for (std::size_t i = 0; i < 4; ++i) {
+      for (std::size_t i = 0; i < other.items(at).size(); ++i) {
         const NodeId part = other.items(at)[i];
         refs_[nodes_[copied].begin + i] = part == kNoNode ? kNoNode : made[part];
       }

@@ -66,6 +66,8 @@ class NodeTable {
   NodeId sequence(ValueKind kind,
                   std::span<const NodeId> items);  // tuple, size, frozenset, or a filled list
   NodeId object(NodeId callable, NodeId arguments, Made made);
+  // Of an object that stands for a tensor: a dict of its parts by what is added to its name, as "#indices".
+  void set_parts(NodeId object, NodeId parts) { refs_[nodes_[object].begin + 4] = parts; }
   NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape,
                 std::span<const std::int64_t> stride);
   NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);
@@ -95,8 +97,8 @@ class NodeTable {
   std::string_view module_of(NodeId global) const;
   std::string_view name_of(NodeId global) const;
 
-  // Of a list, tuple, size, set, frozenset. Of an object: callable, arguments, then kNoNode or its list items,
-  // then kNoNode or its dict items.
+  // Of a list, tuple, size, set, frozenset. Of an object: callable, arguments, then kNoNode or its list items, kNoNode or
+  // its dict items, kNoNode or its parts.
   std::span<const NodeId> items(NodeId node) const;
   Made made(NodeId object) const { return static_cast<Made>(nodes_[object].tag); }
   // Of a dict: key, value, key, value, …

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <cmath>
 
+#include "transload/error.h"
 #include "transload/state_dict.h"
+#include "types/checked.h"
 #include "types/node_table.h"
 
 namespace transload {
@@ -258,15 +260,21 @@ std::string str(const Value& value, std::size_t max_chars) {
   return out;
 }
 
+constexpr std::uint64_t kNamesNbytes = 16 << 20, kNamesPerNode = 256;
+
 std::vector<NamedTensor> StateDict::tensors() const& {
   struct Step {
     NodeId node;
     std::size_t name_nbytes;  // of the path so far
     std::string part;
     bool leaves;
+    bool is_suffix = false;  // the part is added as it is
   };
   const NodeTable& nodes = *nodes_;
   std::vector<NamedTensor> found;
+  // Long names of what nests deep could take any amount of memory.
+  const std::uint64_t most_name_nbytes = kNamesNbytes + kNamesPerNode * nodes.size();
+  std::uint64_t name_nbytes = 0;
   std::vector<bool> inside(nodes.size()), seen(nodes.size());
   std::vector<Step> todo{{nodes.root, 0, "", false}};
   std::string path;
@@ -284,11 +292,15 @@ std::vector<NamedTensor> StateDict::tensors() const& {
     const NodeId id = step.node;
     path.resize(step.name_nbytes);
     if (!step.part.empty()) {
-      if (!path.empty()) path += '/';
+      if (!path.empty() && !step.is_suffix) path += '/';
       path += step.part;
     }
     const ValueKind kind = nodes.kind(id);
     if (kind == ValueKind::tensor) {
+      name_nbytes += path.size();
+      if (name_nbytes > most_name_nbytes)
+        throw FormatError("nests so deep that the names of its tensors take more than " +
+                          human_bytes(most_name_nbytes));
       found.push_back({path, Value(*this, id)});
       continue;
     }
@@ -312,8 +324,11 @@ std::vector<NamedTensor> StateDict::tensors() const& {
         below.emplace_back(std::to_string(i), items[i]);
     } else if (kind == ValueKind::object) {
       // Of an object the keys of its state; else positions in its arguments.
-      const NodeId state = nodes.attributes(id);
-      if (state != kNoNode) {
+      const NodeId state = nodes.attributes(id), parts = nodes.items(id)[4];
+      if (parts != kNoNode) {
+        for (std::size_t i = 0; i < nodes.entries(parts).size(); i += 2)
+          below.emplace_back(nodes.as_text(nodes.entries(parts)[i]), nodes.entries(parts)[i + 1]);
+      } else if (state != kNoNode) {
         below.emplace_back("", state);
       } else if (nodes.items(id)[1] != kNoNode) {
         below.emplace_back("", nodes.items(id)[1]);
@@ -325,9 +340,10 @@ std::vector<NamedTensor> StateDict::tensors() const& {
     if (below.empty() || inside[id] || (seen[id] && steps > many_steps)) continue;
     inside[id] = seen[id] = true;
     const std::size_t at = path.size();
+    const bool are_suffixes = kind == ValueKind::object && nodes.items(id)[4] != kNoNode;
     todo.push_back({id, 0, "", true});
     for (std::size_t i = below.size(); i-- > 0;)
-      todo.push_back({below[i].second, at, std::move(below[i].first), false});
+      todo.push_back({below[i].second, at, std::move(below[i].first), false, are_suffixes});
   }
   return found;
 }
