@@ -9,6 +9,7 @@
 #include "device/backend.h"
 #include "format/format.h"
 #include "io/crc32.h"
+#include "io/file.h"
 #include "plan/match.h"
 #include "plan/select.h"
 #include "transfer/engine.h"
@@ -156,6 +157,7 @@ StateDict load(Index index, const LoadOptions& options) {
   } else {
     run_load(plan, index, targets, options.engine);  // the only step that takes time
   }
+  require_unchanged(index.files);
   const StateDict contents = with_dtype(index.contents, plan, index, options.dtype);
   return contents.over(storages_in(plan, index, targets));  // same tensors, now over real bytes
 }
@@ -178,6 +180,7 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
   std::vector<Reached> reached;
   try {
     run_load(plan, index, targets, options.engine, &reached);
+    require_unchanged(index.files);
   } catch (Error& error) {
     error.add(filled_so_far(plan, reached));
     throw;

@@ -5,6 +5,7 @@
 #include "format/format.h"
 #include "io/atomic_file.h"
 #include "io/crc32.h"
+#include "io/file.h"
 #include "plan/select.h"
 #include "transfer/verify.h"
 #include "transfer/write.h"
@@ -74,6 +75,7 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
   }
   for (const Piece& piece : layout.index.pieces)
     result.nbytes = std::max(result.nbytes, piece.extent.offset + piece.extent.nbytes);
+  if (source.index) require_unchanged(source.index->files);
   file.commit();
   return result;
 }

@@ -301,11 +301,33 @@ TEST_F(LoadInto, AFileCutShortWhileItIsReadListsWhatIsTorn) {
 }
 
 TEST_F(Load, AFileReplacedAfterOpenIsStillTheOldOne) {
+  for (const bool mapped : {false, true}) {
+    for (const bool verify : {false, true}) {
+      save(model(1), path("m.pt"));
+      const Index index = open(path("m.pt"));
+      save(model(2), path("m.pt"));
+      const StateDict loaded = load(index, {.mapped = mapped, .verify = verify});
+      EXPECT_EQ(values(loaded.tensor("net2.bias")), std::vector<float>{4});
+      EXPECT_EQ(values(load(path("m.pt")).tensor("net2.bias")), std::vector<float>{5});
+    }
+  }
+}
+
+// By a program that opens it for writing, instead of writing beside it.
+TEST_F(Load, AFileWrittenToAfterOpenIsNoticed) {
   save(model(1), path("m.pt"));
+  save(model(2), path("other.pt"));
+  const auto write_over = [&] {
+    usleep(20'000);  // times of files go by ticks of some milliseconds
+    std::ofstream(path("m.pt"), std::ios::binary) << std::ifstream(path("other.pt")).rdbuf();
+  };
   const Index index = open(path("m.pt"));
-  save(model(2), path("m.pt"));
-  EXPECT_EQ(values(load(index).tensor("net2.bias")), std::vector<float>{4});
-  EXPECT_EQ(values(load(path("m.pt")).tensor("net2.bias")), std::vector<float>{5});
+  write_over();
+  const std::string text = message([&] { load(index); });
+  EXPECT_NE(text.find("was written to after it had been opened"), std::string::npos) << text;
+  const Index again = open(path("m.pt"));
+  write_over();
+  EXPECT_THROW(load_into(model(7), again), IoError);
 }
 
 TEST_F(Load, AnExceptionOfTheProgressFunctionStopsTheLoad) {

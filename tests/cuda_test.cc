@@ -173,8 +173,10 @@ TEST_F(Cuda, StoragesWithoutBytesAreDifferentStorages) {
 
 TEST_F(Cuda, AnAllocationStartsAtAMultipleOfTheAlignment) {
   const Storage a = backend_->allocate(cuda(0), 1), b = backend_->allocate(cuda(0), 1);
-  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(a.data()) % backend_->memory_use(cuda(0)).alignment, 0u);
-  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.data()) % backend_->memory_use(cuda(0)).alignment, 0u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(a.data()) % backend_->memory_use(cuda(0)).alignment,
+            0u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(b.data()) % backend_->memory_use(cuda(0)).alignment,
+            0u);
 }
 
 TEST_F(Cuda, AnAllocationThatIsTooLargeSaysWhatWasAskedAndWhatIsFree) {

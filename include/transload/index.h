@@ -18,6 +18,7 @@ struct File {
   std::filesystem::path path;
   std::uint64_t nbytes = 0;  // when it was opened
   std::shared_ptr<const int> descriptor;
+  std::int64_t written_ns = 0;  // when it was written last, as of the opening: since 1970
 };
 
 // Bytes in one of an Index's files.

@@ -36,7 +36,8 @@ std::string diagnose(std::string_view head, std::uint64_t nbytes) {
 std::span<const Format* const> format_list() { return kFormats; }
 
 const Format& format_of(const std::filesystem::path& path) {
-  if (std::filesystem::is_directory(path)) return kShards;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return kShards;
   return format_of(open_file(path));
 }
 

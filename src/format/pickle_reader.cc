@@ -352,8 +352,10 @@ class Machine {
         return false;
 
       case 'c': {
-        const std::string_view module = take_line();
-        push(objects_.global(module, take_line()));
+        const std::string_view module = take_line(), name = take_line();
+        if (!is_python_utf8(module) || !is_python_utf8(name))
+          fail("a class or function whose name is not UTF-8");
+        push(objects_.global(module, name));
         return false;
       }
       case 0x93: {  // STACK_GLOBAL

@@ -10,6 +10,7 @@
 
 #include "transload/error.h"
 #include "types/checked.h"
+#include "types/utf8.h"
 
 namespace transload {
 namespace {
@@ -72,6 +73,7 @@ class HeaderHandler {
 
   bool Key(const char* chars, rapidjson::SizeType size, bool) {
     const std::string_view key(chars, size);
+    if (has_surrogate(key)) return fail(kSurrogate);
     switch (at_) {
       case At::name:
         return start_entry(key);
@@ -86,6 +88,7 @@ class HeaderHandler {
   }
   bool String(const char* chars, rapidjson::SizeType size, bool) {
     const std::string_view text(chars, size);
+    if (has_surrogate(text)) return fail(kSurrogate);
     switch (at_) {
       case At::dtype:
         return set_dtype(text) && go(At::field);
@@ -111,6 +114,8 @@ class HeaderHandler {
   bool Null() { return at_ == At::metadata ? go(At::name) : plain_value("null"); }
 
  private:
+  static constexpr const char* kSurrogate = "half of a UTF-16 pair, which is no character";
+
   // What comes next.
   enum class At {
     document,  // the object that is the header

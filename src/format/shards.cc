@@ -182,7 +182,8 @@ std::vector<std::filesystem::path> files_of(const std::filesystem::path& folder)
 }
 
 Index read(const std::filesystem::path& path, const OpenOptions& options) {
-  if (std::filesystem::is_directory(path)) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
     const std::vector<std::filesystem::path> files = files_of(path);
     if (files.front().string().ends_with(kIndexSuffix)) return read(files.front(), options);
     Shards shards(path.string());
@@ -196,7 +197,7 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   std::string missing;
   std::size_t missing_count = 0;
   for (const std::string& name : names) {
-    if (std::filesystem::exists(path.parent_path() / name)) continue;
+    if (std::filesystem::exists(path.parent_path() / name, ignored)) continue;
     missing += (missing.empty() ? "\"" : ", \"") + name + "\"";
     ++missing_count;
   }

@@ -48,8 +48,11 @@ void rename_and_sync(const std::filesystem::path& from, const std::filesystem::p
 AtomicFile::AtomicFile(const std::filesystem::path& target) : target_(target) {
   // A link is followed: what it points to is replaced, not the link.
   std::error_code ignored;
-  if (std::filesystem::is_symlink(target_, ignored))
-    target_ = std::filesystem::weakly_canonical(target_);
+  if (std::filesystem::is_symlink(target_, ignored)) {
+    const std::filesystem::path linked = std::filesystem::weakly_canonical(target_, ignored);
+    if (linked.empty()) fail(target_, "the link leads nowhere", ignored.value());
+    target_ = linked;
+  }
   std::string name = name_beside(target_) + std::string(kSuffix);
   descriptor_ = mkostemps(name.data(), static_cast<int>(kSuffix.size()), O_CLOEXEC);
   if (descriptor_ < 0) fail(target_, "a file beside it cannot be made", errno);

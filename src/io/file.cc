@@ -31,6 +31,10 @@ namespace {
   throw IoError(text, 0);
 }
 
+std::int64_t written_ns(const struct stat& about) {
+  return std::int64_t{about.st_mtim.tv_sec} * 1'000'000'000 + about.st_mtim.tv_nsec;
+}
+
 }  // namespace
 
 File open_file(const std::filesystem::path& path) {
@@ -50,6 +54,7 @@ File open_file(const std::filesystem::path& path) {
         ": is a pipe or device; only a file can be read at any place. Copy it to one");
   }
   file.nbytes = static_cast<std::uint64_t>(about.st_size);
+  file.written_ns = written_ns(about);
   return file;
 }
 
@@ -79,6 +84,20 @@ void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts) 
     }
     parts[0].iov_base = static_cast<char*>(parts[0].iov_base) + left;
     parts[0].iov_len -= left;
+  }
+}
+
+void require_unchanged(std::span<const File> files) {
+  for (const File& file : files) {
+    struct stat now;
+    if (fstat(*file.descriptor, &now) != 0) fail(file.path, "cannot be examined", errno);
+    if (written_ns(now) == file.written_ns &&
+        static_cast<std::uint64_t>(now.st_size) == file.nbytes)
+      continue;
+    throw IoError(file.path.string() +
+                      ": was written to after it had been opened: what was read may be of two "
+                      "files; open it again. Programs that save should write beside it and rename",
+                  0);
   }
 }
 

@@ -24,6 +24,9 @@ std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbyt
 // The same into several places one after the other. Changes `parts`.
 void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts);
 
+// Throws IoError if one was written to since it was opened. A file that took its place does not count: it is another one.
+void require_unchanged(std::span<const File> files);
+
 // Has the disk fetch what will be read soon, while something else is. The kernel's own guess fails where several threads
 // read one descriptor. A wish: what fails is found by the read.
 void will_read(const File& file, std::uint64_t offset, std::uint64_t nbytes);

@@ -29,4 +29,13 @@ constexpr bool is_python_utf8(std::string_view text) {
   return true;
 }
 
+// Whether one stands alone in what is UTF-8 otherwise.
+constexpr bool has_surrogate(std::string_view text) {
+  for (std::size_t i = text.find('\xED'); i != std::string_view::npos;
+       i = text.find('\xED', i + 1)) {
+    if (i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0xA0) return true;
+  }
+  return false;
+}
+
 }  // namespace transload

@@ -32,7 +32,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t nbyt
                   .engine = {.staging_nbytes = 1 << 20, .threads = 1}});
     });
   };
-  succeeds([&] { str(open(path, {.keep_calls = true}).contents.root()); });
+  succeeds([&] {
+    const Index index = open(path, {.keep_calls = true});
+    str(index.contents.root());
+    index.contents.tensors();
+  });
   if (load_it(true) && !load_it(false)) std::abort();
   const bool is_plain = succeeds([&] { open(path, {.refuse_objects = true}); });
   const Scan found = scan(path);

@@ -32,7 +32,7 @@ Pickle read(std::span<const std::byte> bytes, const OpenOptions& options = {}) {
 }
 
 [[noreturn]] void fail(const std::string& what) {
-  std::fputs((what + "\n").c_str(), stderr);
+  std::fwrite(what.data(), 1, what.size(), stderr);
   std::abort();
 }
 
