@@ -71,6 +71,20 @@ StateDict tagged_contents(const Index& index) {
   return index.contents.over(std::move(storages));
 }
 
+// Of one format under the name of another. Other programs go by the name.
+std::string note_on_suffix(const Index& index) {
+  const std::string suffix = index.files.front().path.extension();
+  if (index.format == "torch_zip" && suffix == ".safetensors")
+    return "  (note) a file of torch.save, whatever it is called: safetensors cannot open it; "
+           "convert it\n";
+  if (index.format == "safetensors" && (suffix == ".pt" || suffix == ".pth" || suffix == ".bin"))
+    return "  (note) safetensors, whatever it is called: torch.load cannot open it; convert it\n";
+  if (index.format == "torchscript")
+    return "  (note) TorchScript: a program for torch.jit.load, which is not run here; these are "
+           "its tensors\n";
+  return "";
+}
+
 void print_tree(const Index& index) {
   const StateDict contents = tagged_contents(index);
   const std::vector<NamedTensor> tensors = contents.tensors();
@@ -83,6 +97,7 @@ void print_tree(const Index& index) {
     if (place.depth == 0) {
       std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", "
                 << value_line(index, place, users) << "\n";
+      if (const std::string note = note_on_suffix(index); !note.empty()) std::cout << note;
       for (const auto& [key, text] : index.metadata)
         std::cout << "  (metadata) " << printable(key) << ": " << printable(text.substr(0, 200))
                   << "\n";

@@ -2,6 +2,8 @@
 //
 // lay_out() (format/) fixes every offset before a byte moves, so devices are read and the file is written in parallel
 // (transfer/write.cc). What needs checksums is written last. AtomicFile (io/) makes the exchange durable.
+#include <set>
+
 #include "format/format.h"
 #include "io/atomic_file.h"
 #include "io/crc32.h"
@@ -144,28 +146,45 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
   for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
     if (index.pieces[p].crc32) checked.push_back(p);
   }
-  const std::vector<std::uint32_t> crcs = crcs_of(index, checked, options.engine);
-  for (std::size_t i = 0; i < checked.size(); ++i) {
-    const Piece& piece = index.pieces[checked[i]];
-    if (crcs[i] != *piece.crc32)
-      why_lost[piece.storage] = "its bytes are not those that were saved";
-  }
-  RecoverResult result;
-  for (const NamedTensor& tensor : index.contents.tensors()) {
-    const std::uint32_t s = tensor.value.storage_number();
-    if (s == TensorRow::kNoStorage || why_lost[s].empty())
-      ++result.whole;
-    else
-      result.lost.emplace_back(tensor.name, why_lost[s]);
-  }
+  const auto check = [&](std::span<const std::uint32_t> pieces) {
+    const std::vector<std::uint32_t> crcs = crcs_of(index, pieces, options.engine);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const Piece& piece = index.pieces[pieces[i]];
+      if (crcs[i] != *piece.crc32)
+        why_lost[piece.storage] = "its bytes are not those that were saved";
+    }
+  };
+  // What does not inflate must not keep the others from being checked: those one by one, before the rest together.
+  std::erase_if(checked, [&](std::uint32_t p) {
+    if (index.pieces[p].encoding == Encoding::as_is) return false;
+    try {
+      check({&p, 1});
+    } catch (const FormatError&) {
+      why_lost[index.pieces[p].storage] = "it is damaged, and does not inflate";
+    }
+    return true;
+  });
+  check(checked);
   std::vector<bool> lost;
   std::vector<std::string> tags;
   for (std::size_t s = 0; s < index.storages.size(); ++s) {
     lost.push_back(!why_lost[s].empty());
     tags.push_back(index.locations[index.storages[s].location]);
   }
-  index.contents = without(index.contents, lost);
-  result.saved = write(index.contents, tags, {{}, &index}, to, options);
+  const StateDict kept = without(index.contents, lost);
+  std::set<std::string> whole;
+  for (const NamedTensor& tensor : kept.tensors()) whole.insert(tensor.name);
+  RecoverResult result;
+  for (const NamedTensor& tensor : index.contents.tensors()) {
+    const std::uint32_t s = tensor.value.storage_number();
+    if (whole.contains(tensor.name))
+      ++result.whole;
+    else
+      result.lost.emplace_back(tensor.name, s < lost.size() && lost[s]
+                                                ? why_lost[s]
+                                                : "another part of the same tensor is lost");
+  }
+  result.saved = write(kept, tags, {{}, &index}, to, options);
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "transload/transload.h"
+#include "types/flat_index.h"
 
 namespace transload {
 namespace {
@@ -281,6 +282,22 @@ TEST_F(LoadInto, NamesTheRenameThatStripsAPrefix) {
   EXPECT_EQ(values(live.tensor("net2.weight")), values(model().tensor("net2.weight")));
 }
 
+TEST_F(LoadInto, NamesKeysThatAreNearlyThere) {
+  StateDict saved;
+  saved.set("encoder.wieght", counted({2}));
+  saved.set("encoder.Bias", counted({2}));
+  save(saved, path("m.pt"));
+  StateDict live;
+  live.set("encoder.weight", counted({2}));
+  live.set("encoder.bias", counted({2}));
+  const std::string text = message([&] { load_into(live, path("m.pt")); });
+  EXPECT_NE(text.find("\"encoder.weight\" is nearly the file's \"encoder.wieght\""),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("\"encoder.bias\" is nearly the file's \"encoder.Bias\""), std::string::npos)
+      << text;
+}
+
 TEST_F(LoadInto, AFileCutShortWhileItIsReadListsWhatIsTorn) {
   StateDict big;
   for (int i = 0; i < 4; ++i)
@@ -328,6 +345,16 @@ TEST_F(Load, AFileWrittenToAfterOpenIsNoticed) {
   const Index again = open(path("m.pt"));
   write_over();
   EXPECT_THROW(load_into(model(7), again), IoError);
+}
+
+TEST(FlatIndex, RefusesKeysOfOneHash) {
+  FlatIndex<std::uint32_t> index;
+  for (std::uint32_t i = 0; i < 1000; ++i) index.add(7, i);
+  EXPECT_EQ(*index.find(7, [](std::uint32_t i) { return i == 999; }), 999u);
+  const auto add_more = [&] {
+    for (std::uint32_t i = 0; i < 1000; ++i) index.add(7, i);
+  };
+  EXPECT_THROW(add_more(), FormatError);
 }
 
 TEST_F(Load, AnExceptionOfTheProgressFunctionStopsTheLoad) {

@@ -6,7 +6,6 @@
 namespace transload {
 namespace {
 
-
 // Keeps a storage's bytes; its address is the storage's identity, also where there are no bytes.
 struct DeviceMemory {
   std::shared_ptr<CudaDevice> device;

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <unordered_map>
+#include <map>
 
 #include "transload/error.h"
 #include "types/utf8.h"
@@ -407,7 +407,7 @@ class Machine {
   std::vector<NodeId> stack_;
   std::vector<std::size_t> marks_;
   std::vector<NodeId> dense_memo_;
-  std::unordered_map<std::uint64_t, NodeId> sparse_memo_;
+  std::map<std::uint64_t, NodeId> sparse_memo_;
 };
 
 }  // namespace

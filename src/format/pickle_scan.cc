@@ -3,7 +3,6 @@
 
 #include <cstring>
 #include <map>
-#include <unordered_map>
 
 #include "format/names.h"
 
@@ -394,8 +393,8 @@ class Scanner {
   std::size_t at_ = 0, opcode_at_ = 0;
   std::vector<Known> stack_;
   std::vector<std::size_t> marks_;
-  std::unordered_map<std::string, Known> memo_;
-  std::unordered_map<std::string, std::uint32_t> numbers_;
+  std::map<std::string, Known> memo_;
+  std::map<std::string, std::uint32_t> numbers_;
   std::vector<const std::string*> texts_;
   std::map<std::pair<How, std::string>, std::size_t> seen_;
   PickleScan found_;

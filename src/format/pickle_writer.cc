@@ -3,7 +3,7 @@
 
 #include <bit>
 #include <cstring>
-#include <unordered_map>
+#include <map>
 
 #include "format/names.h"
 #include "format/torch_object.h"
@@ -441,7 +441,7 @@ class Writer {
   bool allow_objects_;
   std::vector<std::uint32_t> mentions_;  // only what is mentioned twice needs a place in the memo
   std::vector<std::uint32_t> memo_;
-  std::unordered_map<std::string, std::uint32_t> repeated_;
+  std::map<std::string, std::uint32_t> repeated_;
   std::uint32_t next_memo_ = 0;
   std::string out_;
   std::vector<Step> steps_;

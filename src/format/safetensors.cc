@@ -94,9 +94,12 @@ void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, co
   }
   const std::uint64_t there = file.nbytes - data_offset;
   if (end > there) {
-    fail(there, "the file ends here, its tensors need " + std::to_string(end - there) +
-                    " bytes more, the last is \"" + std::string(before->name) +
-                    "\": cut short, copy it again");
+    const std::uint64_t whole = data_offset + end;
+    fail(there, "the file ends here, after " + std::to_string(file.nbytes) + " bytes of " +
+                    std::to_string(whole) + ": " +
+                    std::to_string(percent_missing(file.nbytes, whole)) +
+                    " % are missing, up to the end of \"" + std::string(before->name) +
+                    "\". Copy it again");
   }
   if (end < there)
     fail(end, std::to_string(there - end) + " bytes that belong to no tensor, at the end");

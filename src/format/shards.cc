@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <unordered_map>
 
 #include <rapidjson/document.h>
 #include <rapidjson/error/en.h>
@@ -22,7 +21,7 @@ namespace {
 constexpr std::uint64_t kMaxIndexNbytes = 100'000'000;  // as much as a safetensors header may have
 constexpr std::string_view kIndexSuffix = ".index.json";
 
-using WeightMap = std::unordered_map<std::string, std::string>;  // tensor to file
+using WeightMap = std::map<std::string, std::string>;  // tensor to file
 
 bool recognizes(const Probe& probe) {
   const std::string_view head(reinterpret_cast<const char*>(probe.head.data()), probe.head.size());
@@ -150,7 +149,7 @@ class Shards {
   Index index_;
   std::shared_ptr<NodeTable> nodes_ = std::make_shared<NodeTable>();
   std::vector<Storage> storages_;
-  std::unordered_map<std::string, std::string> shard_of_;
+  std::map<std::string, std::string> shard_of_;
 };
 
 // What stands for a folder: its index, or all its safetensors.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <unordered_map>
 
@@ -63,7 +64,7 @@ class TorchObjects : public PickleObjects {
   const std::string& where_;
   std::unordered_map<NodeId, Known> known_;  // by the node of the name, which a pickle stores once
   FlatIndex<std::uint32_t> numbers_;         // of index_.storages, by key
-  std::unordered_map<std::string, std::uint32_t> location_numbers_;
+  std::map<std::string, std::uint32_t> location_numbers_;
   // What the last storage was of: most are of the same class and place.
   NodeId last_class_ = kNoNode, last_location_ = kNoNode;
   Dtype last_dtype_ = Dtype::uint8;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <optional>
 
 #include "format/format.h"
 #include "format/pickle_writer.h"
@@ -112,17 +113,48 @@ void add_pieces(Index& index, std::shared_ptr<NodeTable> nodes, std::span<ZipMem
   index.contents = StateDict(std::move(nodes), std::move(storages));
 }
 
+// Of a file without an end: how much of it is missing at least, by what its values mention. Empty: that is not known.
+std::string missing_part(const File& file) {
+  constexpr std::uint64_t kSearchedNbytes = 64 << 20;  // torch writes the values first
+  constexpr std::uint64_t kLeastRecordNbytes = 112;    // headers, descriptor, directory entry
+  try {
+    const ZipSearch search(file, kSearchedNbytes);
+    const std::string pickle = search.text("data.pkl", kSearchedNbytes);
+    if (pickle.empty()) return "";
+    Index index;
+    std::size_t nbytes = 0;
+    read_values(pickle, index, {.keep_calls = true}, "", &nbytes);
+    for (const StoredStorage& storage : index.storages)
+      nbytes = checked_add(nbytes, checked_add(storage.nbytes, kLeastRecordNbytes, ""), "");
+    if (nbytes <= file.nbytes) return "";
+    return "there are " + std::to_string(file.nbytes) + " bytes of at least " +
+           std::to_string(nbytes) + ": " + std::to_string(percent_missing(file.nbytes, nbytes)) +
+           " % are missing. Copy it again, or write what is whole into another file with recover";
+  } catch (const Error&) {
+    return "";
+  }
+}
+
 Index read(const std::filesystem::path& path, const OpenOptions& options) {
   Index index;
   index.format = "torch_zip";
   index.files.push_back(open_file(path));
   const std::string name = path.string();
-  ZipArchive zip(index.files[0]);
+  std::optional<ZipArchive> archive;
+  try {
+    archive.emplace(index.files[0]);
+  } catch (FormatError& error) {
+    if (const std::string missing = missing_part(index.files[0]); !missing.empty())
+      error.add(missing);
+    throw;
+  }
+  ZipArchive& zip = *archive;
   if (zip.members().empty()) throw FormatError(name + ": a zip archive without members");
   ZipMember* pickle = zip.find("data.pkl");
   if (!pickle)
     throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
   check_version(zip, name);
+  if (zip.find("constants.pkl")) index.format = "torchscript";  // torch.jit.save's: code beside it
   const bool big_endian = is_big_endian(zip, name);
   const std::string bytes = zip.read(*pickle, kMaxPickleNbytes);
   const auto nodes = read_values(bytes, index, options, name);

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <unordered_set>
+#include <set>
 
 #include "transload/error.h"
 #include "types/checked.h"
@@ -186,7 +186,7 @@ ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd)
 
 // PyTorch takes them for one another: miniz compares names without regard to case.
 void ZipArchive::refuse_names_that_differ_in_case() const {
-  std::unordered_set<std::string> seen;
+  std::set<std::string> seen;
   for (const ZipMember& member : members_) {
     std::string name(member.name);
     for (char& c : name) c = is_upper(c) ? static_cast<char>(c + 32) : c;
@@ -274,19 +274,28 @@ std::string ZipArchive::read(ZipMember& member, std::uint64_t max_nbytes) {
                                    std::to_string(max_nbytes) + " are read");
   }
   if (!member.data_offset) find_data({&member});
-  std::string stored = read_text(file_, member.data_offset, member.stored_nbytes);
+  return read_member(file_, member);
+}
+
+std::string read_member(const File& file, const ZipMember& member) {
+  const auto fail = [&](std::uint64_t offset, const std::string& what) {
+    throw FormatError(file.path.string() + ": offset " + std::to_string(offset) + ": " +
+                      label_of(member) + " " + what);
+  };
+  std::string stored = read_text(file, member.data_offset, member.stored_nbytes);
   if (!member.deflated) return stored;
   // Deflate makes at most 1032 bytes of one: a claim beyond that is false.
   if (member.nbytes / 1040 > member.stored_nbytes)
-    fail(member.header_offset, label + " claims to inflate to more than is possible");
+    fail(member.header_offset, "claims to inflate to more than is possible");
   std::string inflated(member.nbytes, '\0');
   const std::unique_ptr<libdeflate_decompressor, void (*)(libdeflate_decompressor*)> inflate(
       libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
-  if (!inflate) throw IoError(file_.path.string() + ": no memory to inflate " + label, ENOMEM);
+  if (!inflate)
+    throw IoError(file.path.string() + ": no memory to inflate " + label_of(member), ENOMEM);
   if (libdeflate_deflate_decompress(inflate.get(), stored.data(), stored.size(), inflated.data(),
                                     inflated.size(), nullptr) != LIBDEFLATE_SUCCESS) {
-    fail(member.data_offset, label + " is damaged: it does not inflate to its " +
-                                 std::to_string(member.nbytes) + " bytes");
+    fail(member.data_offset,
+         "is damaged: it does not inflate to its " + std::to_string(member.nbytes) + " bytes");
   }
   return inflated;
 }

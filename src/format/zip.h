@@ -66,6 +66,9 @@ class ZipArchive {
   FlatIndex<std::uint32_t> by_name_;  // numbers of members_
 };
 
+// All bytes of a member whose data was found, inflated if need be. Throws FormatError if it does not inflate to its size.
+std::string read_member(const File& file, const ZipMember& member);
+
 // Lays members out one after the other, and writes their headers. Offsets are fixed before any CRC is known.
 class ZipLayout {
  public:

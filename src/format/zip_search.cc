@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t kWindow = 16 << 20;
 constexpr std::uint64_t kHeaderNbytes = 30, kMaxNameNbytes = 4096;  // APPNOTE.TXT 4.3.7
+constexpr std::uint64_t kDescriptorNbytes = 16;  // 4.3.9: signature, CRC, both sizes
 constexpr std::uint16_t kHasDescriptor = 0x0008;
 constexpr std::string_view kSignature = "PK\3\4", kDescriptor = "PK\7\10";
 
@@ -21,10 +22,10 @@ Number at(std::string_view bytes, std::size_t offset) {
 
 }  // namespace
 
-ZipSearch::ZipSearch(const File& file) : file_(file) {
+ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes) : file_(file) {
   std::string
       folder;  // that of the first member: what looks like a header in a tensor's bytes has another
-  for (std::uint64_t begin = 0; begin < file.nbytes; begin += kWindow) {
+  for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes); begin += kWindow) {
     const std::string window = read_text(
         file, begin, std::min(kWindow + kHeaderNbytes + kMaxNameNbytes, file.nbytes - begin));
     for (std::size_t here = window.find(kSignature); here < kWindow && here != std::string::npos;
@@ -52,6 +53,32 @@ ZipSearch::ZipSearch(const File& file) : file_(file) {
   }
 }
 
+std::optional<ZipMember> ZipSearch::deflated(const Header& header) const {
+  if (header.method != 8) return std::nullopt;
+  ZipMember member{header.name,   header.offset,      header.stored_nbytes,
+                   header.nbytes, header.data_offset, header.crc32,
+                   true};
+  if (!(header.flags & kHasDescriptor)) {
+    const bool is_there = member.stored_nbytes <= file_.nbytes - member.data_offset;
+    return is_there ? std::optional(member) : std::nullopt;
+  }
+  // The descriptor says how long the data before it is: that is how it is told from data that looks like one.
+  for (std::uint64_t begin = member.data_offset; begin < file_.nbytes; begin += kWindow) {
+    const std::string window =
+        read_text(file_, begin, std::min(kWindow + kDescriptorNbytes, file_.nbytes - begin));
+    for (std::size_t here = window.find(kDescriptor); here < kWindow && here != std::string::npos;
+         here = window.find(kDescriptor, here + 1)) {
+      if (window.size() - here < kDescriptorNbytes) break;
+      member.stored_nbytes = begin + here - member.data_offset;
+      if (at<std::uint32_t>(window, here + 8) != member.stored_nbytes) continue;
+      member.crc32 = at<std::uint32_t>(window, here + 4);
+      member.nbytes = at<std::uint32_t>(window, here + 12);
+      return member;
+    }
+  }
+  return std::nullopt;
+}
+
 ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) {
@@ -60,8 +87,18 @@ ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::s
   }
   const Header& header = *found->second;
   if (header.method != 0) {
-    why_not = "it is compressed, which is not recovered";
-    return nullptr;
+    const std::optional<ZipMember> member = deflated(header);
+    if (!member) {
+      why_not = "the file ends before its end, or it is compressed in a way that is not known";
+      return nullptr;
+    }
+    if (member->nbytes != nbytes) {
+      why_not = "it has " + std::to_string(member->nbytes) + " bytes, the pickle says " +
+                std::to_string(nbytes);
+      return nullptr;
+    }
+    found_.push_back(*member);
+    return &found_.back();
   }
   const std::uint64_t end = header.data_offset + nbytes;
   if (nbytes > file_.nbytes - header.data_offset) {
@@ -90,7 +127,11 @@ ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::s
 
 std::string ZipSearch::text(const std::string& name, std::uint64_t most_nbytes) const {
   const auto found = by_name_.find(name);
-  if (found == by_name_.end() || found->second->method != 0) return "";
+  if (found == by_name_.end()) return "";
+  if (found->second->method != 0) {
+    const std::optional<ZipMember> member = deflated(*found->second);
+    return member && member->nbytes <= most_nbytes ? read_member(file_, *member) : "";
+  }
   std::uint64_t end = file_.nbytes;
   for (const Header& header : headers_) {
     if (header.offset >= found->second->data_offset) {

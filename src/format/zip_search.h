@@ -2,8 +2,9 @@
 #pragma once
 
 #include <deque>
+#include <map>
+#include <optional>
 #include <string>
-#include <unordered_map>
 
 #include "format/zip.h"
 
@@ -11,8 +12,8 @@ namespace transload {
 
 class ZipSearch {
  public:
-  // Reads the whole file once, in windows.
-  explicit ZipSearch(const File& file);
+  // Reads the first nbytes of the file once, in windows.
+  explicit ZipSearch(const File& file, std::uint64_t nbytes = ~0ull);
 
   // A member of a known length, by its name without the folder; null, and why, if it is not whole. Its checksum, if there
   // is one, is not compared yet.
@@ -28,9 +29,12 @@ class ZipSearch {
     std::uint32_t crc32, stored_nbytes, nbytes;
   };
 
+  // What the local header says of a member, or else the descriptor behind its data; null if neither does.
+  std::optional<ZipMember> deflated(const Header& header) const;
+
   const File& file_;
   std::deque<Header> headers_;  // in the order of the file
-  std::unordered_map<std::string, const Header*> by_name_;
+  std::map<std::string, const Header*> by_name_;
   std::deque<ZipMember> found_;
 };
 

@@ -1,9 +1,10 @@
 #include "plan/match.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <map>
 
 #include "plan/select.h"
+#include "types/nearest.h"
 
 namespace transload {
 namespace {
@@ -47,11 +48,22 @@ std::string way_out(const FillResult& result) {
   return "";
 }
 
+// Keys of the file that are nearly missing ones, for the first few of those.
+void add_near_keys(Error& error, const FillResult& result) {
+  constexpr std::size_t kMost = 5;
+  for (std::size_t i = 0; i < std::min(result.missing.size(), kMost); ++i) {
+    const std::string_view near = nearest(result.missing[i], result.unexpected);
+    if (!near.empty())
+      error.add("\"" + result.missing[i] + "\" is nearly the file's \"" + std::string(near) +
+                "\"; a rename makes them one");
+  }
+}
+
 }  // namespace
 
 Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,
               const std::string& source_name) {
-  std::unordered_map<std::string, Value> by_name;
+  std::map<std::string, Value> by_name;
   std::vector<std::string> order;
   const std::string part = options.at.empty() ? "" : options.at + "/";
   for (NamedTensor& tensor : source.tensors()) {
@@ -66,7 +78,7 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
   }
   Matches matches;
   std::vector<std::string> wrong;
-  std::unordered_map<std::string, bool> wanted;
+  std::map<std::string, bool> wanted;
   for (const NamedTensor& target : live.tensors()) {
     wanted[target.name] = true;
     const auto found = by_name.find(target.name);
@@ -105,7 +117,13 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
   if (keys_wrong && !matches.result.unexpected.empty())
     error.add("unexpected keys: " + quoted_list(matches.result.unexpected));
   for (const std::string& line : wrong) error.add(line);
-  if (const std::string out = way_out(matches.result); keys_wrong && !out.empty()) error.add(out);
+  if (keys_wrong) {
+    const std::string out = way_out(matches.result);
+    if (out.empty())
+      add_near_keys(error, matches.result);
+    else
+      error.add(out);
+  }
   throw error;
 }
 

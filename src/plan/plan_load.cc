@@ -194,11 +194,10 @@ class Planner {
     Placement& placement = plan_.placements[s];
     placement.rule = decision.rule;
     placement.nbytes = nbytes;
-    DeviceNeed& need =
-        needs_
-            .try_emplace(decision.device,
-                         DeviceNeed{.device = decision.device, .free = left_[decision.device]})
-            .first->second;
+    DeviceNeed& need = needs_
+                           .try_emplace(decision.device, DeviceNeed{.device = decision.device,
+                                                                    .free = left_[decision.device]})
+                           .first->second;
     if (decision.device.kind == DeviceKind::meta) return;
     if (decision.device == kCpu && can_be_mapped(s, piece)) {
       need.mapped_nbytes += nbytes;
@@ -275,7 +274,8 @@ class Planner {
         return use.device == need.device;
       });
       for (const Target& target : plan_.targets) {
-        if (target.device == need.device && !target.mapped_file) need.allocated += rounded(target.nbytes, *memory);
+        if (target.device == need.device && !target.mapped_file)
+          need.allocated += rounded(target.nbytes, *memory);
       }
       if (need.device.kind == DeviceKind::meta) continue;
       // What the pool holds and nobody uses can be had again.

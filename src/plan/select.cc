@@ -1,6 +1,7 @@
 #include "plan/select.h"
 
 #include <algorithm>
+#include <set>
 
 #include "types/node_table.h"
 
@@ -18,11 +19,29 @@ std::string_view star_of(std::string_view pattern, std::string_view text) {
   return {};
 }
 
+// Of an object that stands for a tensor: whether any part of it is.
 bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost) {
-  const ValueKind kind = nodes.kind(node);
-  if (kind != ValueKind::tensor && kind != ValueKind::storage) return false;
-  const std::uint32_t number = nodes.storage_number(node);
-  return number < lost.size() && lost[number];
+  const ValueKind root_kind = nodes.kind(node);
+  if (lost.empty() || (root_kind == ValueKind::object && nodes.items(node)[4] == kNoNode))
+    return false;
+  std::set<NodeId> seen;
+  std::vector<NodeId> todo{node};
+  while (!todo.empty()) {
+    const NodeId at = todo.back();
+    todo.pop_back();
+    if (at == kNoNode || !seen.insert(at).second) continue;
+    const ValueKind kind = nodes.kind(at);
+    if (kind == ValueKind::tensor || kind == ValueKind::storage) {
+      const std::uint32_t number = nodes.storage_number(at);
+      if (number < lost.size() && lost[number]) return true;
+    }
+    if (root_kind != ValueKind::object) break;
+    if (kind == ValueKind::object || kind == ValueKind::tuple || kind == ValueKind::list)
+      todo.insert(todo.end(), nodes.items(at).begin(), nodes.items(at).end());
+    if (kind == ValueKind::dict || kind == ValueKind::ordered_dict)
+      todo.insert(todo.end(), nodes.entries(at).begin(), nodes.entries(at).end());
+  }
+  return false;
 }
 
 struct Selector {
@@ -135,9 +154,11 @@ StateDict without(const StateDict& contents, const std::vector<bool>& lost_stora
                                           : nodes->copy(contents.nodes(), root, selector.numbers);
   const std::size_t count = nodes->size();
   const NodeId none = nodes->none();
+  std::vector<NodeId> gone;
   for (NodeId node = 0; node < count; ++node) {
-    if (is_lost(*nodes, node, lost_storages)) nodes->become(node, none);
+    if (is_lost(*nodes, node, lost_storages)) gone.push_back(node);
   }
+  for (const NodeId node : gone) nodes->become(node, none);
   return StateDict(nodes, {storages.begin(), storages.end()});
 }
 

@@ -1,10 +1,13 @@
 // An index by hash over things that are held elsewhere, in one block of memory: a million entries cost no million
-// allocations. Nothing is ever removed.
+// allocations. Nothing is ever removed. Throws FormatError where so many hashes meet that somebody has chosen the keys for
+// it: a search would take as long as there are entries.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "transload/error.h"
 
 namespace transload {
 
@@ -21,8 +24,10 @@ class FlatIndex {
   const Value* find(std::size_t hash, const IsIt& is_it) const {
     if (slots_.empty()) return nullptr;
     const std::uint32_t wanted = folded(hash);
+    std::size_t steps = 0;
     for (std::size_t at = wanted & mask(); slots_[at].hash != kFree; at = (at + 1) & mask()) {
       if (slots_[at].hash == wanted && is_it(slots_[at].value)) return &slots_[at].value;
+      if (++steps == kMostSteps) fail();
     }
     return nullptr;
   }
@@ -36,6 +41,10 @@ class FlatIndex {
 
  private:
   static constexpr std::uint32_t kFree = 0;
+  static constexpr std::size_t kMostSteps = 1024;  // of a hundred million keys a few dozen are met
+  [[noreturn]] static void fail() {
+    throw FormatError("keys that were made to have the same hash, which would make reading slow");
+  }
   struct Slot {
     std::uint32_t hash = kFree;
     Value value{};
@@ -49,8 +58,10 @@ class FlatIndex {
   std::size_t mask() const { return slots_.size() - 1; }
 
   void put(const Slot& slot) {
-    std::size_t at = slot.hash & mask();
-    while (slots_[at].hash != kFree) at = (at + 1) & mask();
+    std::size_t at = slot.hash & mask(), steps = 0;
+    for (; slots_[at].hash != kFree; at = (at + 1) & mask()) {
+      if (++steps == kMostSteps) fail();
+    }
     slots_[at] = slot;
   }
 

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "transload/error.h"
+#include "types/nearest.h"
 #include "types/node_table.h"
 
 namespace transload {
@@ -27,34 +28,15 @@ void require(const Value& value, bool holds, std::string_view wanted) {
   if (!holds) wrong_kind(value, wanted);
 }
 
-// Number of single-character changes between two texts; for suggestions.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t changed = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
-    }
-  }
-  return row[b.size()];
-}
-
 std::string missing_key(const Value& dict, std::string_view key) {
   std::string text = "no key \"" + std::string(key) + "\"";
-  std::string near;
-  std::size_t best = std::max<std::size_t>(2, key.size() / 4) + 1;
-  const std::size_t shown = std::min<std::size_t>(dict.size(), 10'000);
-  for (std::size_t i = 0; i < shown; ++i) {
+  std::vector<std::string> keys;
+  for (std::size_t i = 0; i < std::min<std::size_t>(dict.size(), 4000); ++i) {
     const Value k = dict.entry(i).first;
-    if (!k.is(ValueKind::text)) continue;
-    const std::size_t distance = edit_distance(key.substr(0, 200), k.text().substr(0, 200));
-    if (distance < best) best = distance, near = k.text();
+    if (k.is(ValueKind::text)) keys.emplace_back(k.text());
   }
-  if (!near.empty()) return text + "; did you mean \"" + near + "\"?";
+  if (const std::string_view near = nearest(key, keys); !near.empty())
+    return text + "; did you mean \"" + std::string(near) + "\"?";
   text += "; there are " + std::to_string(dict.size()) + " keys";
   for (std::size_t i = 0; i < std::min<std::size_t>(dict.size(), 5); ++i) {
     text += (i ? ", " : ": ") + str(dict.entry(i).first, 60);

@@ -22,4 +22,4 @@ def transload():
 
 @pytest.fixture(scope="session")
 def data():
-    return ROOT / "tests/data"
+    return pathlib.Path(os.environ.get("TRANSLOAD_DATA", ROOT / "tests/data"))

@@ -3,7 +3,9 @@ import json
 import os
 import pathlib
 import random
+import re
 import subprocess
+import zipfile
 
 import pytest
 import torch
@@ -99,3 +101,81 @@ def test_a_manifest_tells_two_files_apart(saved, tmp_path):
     assert done.returncode == 1
     for text in '"layer.1" is float32 [51, 7] ', '"layer.4" is not in the file', '"new" is not in the manifest':
         assert text in done.stderr
+
+
+class Stream:
+    """Cannot seek: zipfile leaves the sizes to the descriptors behind the data."""
+
+    def __init__(self, path):
+        self.file = open(path, "wb")
+
+    def write(self, data):
+        return self.file.write(data)
+
+    def flush(self):
+        self.file.flush()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_deflated_members_are_recovered_too(saved, tmp_path, stream):
+    state, path, tensors = saved
+    out = Stream(tmp_path / "d.pt") if stream else open(tmp_path / "d.pt", "wb")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    (out.file if stream else out).close()
+    same(state, torch.load(tmp_path / "d.pt", weights_only=True))
+    whole = (tmp_path / "d.pt").read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    headers = [at for at in range(directory) if whole.startswith(b"PK\x03\x04", at)]
+    (tmp_path / "cut.pt").write_bytes(whole[:directory])
+    done = run("recover", tmp_path / "cut.pt", tmp_path / "good.pt")
+    assert done.returncode == 0, done.stderr
+    same(state, torch.load(tmp_path / "good.pt", weights_only=True))
+    (tmp_path / "cut.pt").write_bytes(whole[: headers[-4] + 100])  # inside of a storage
+    done = run("recover", tmp_path / "cut.pt", tmp_path / "good.pt")
+    assert done.returncode == 1, done.stderr
+    recovered = torch.load(tmp_path / "good.pt", weights_only=True)
+    assert 0 < sum(f"layer.{i}" in recovered for i in range(6)) < 6
+    same({k: v for k, v in state.items() if k in recovered and k != "nested"}, {k: v for k, v in recovered.items() if k != "nested"})
+    damaged = bytearray(whole)
+    damaged[headers[5] + 300] ^= 0xFF
+    (tmp_path / "cut.pt").write_bytes(damaged[:directory])
+    done = run("recover", tmp_path / "cut.pt", tmp_path / "good.pt")
+    assert done.returncode == 1 and ("inflate" in done.stdout or "not those that were saved" in done.stdout), done
+    assert 0 < len(torch.load(tmp_path / "good.pt", weights_only=True))
+
+
+def test_a_tensor_of_several_parts_is_recovered_whole_or_not(tmp_path, data):
+    whole = (data / "torch-2.13/sparse.zip.pt").read_bytes()
+    header = [at for at in range(len(whole)) if whole.startswith(b"PK\x03\x04", at)]
+    (tmp_path / "cut.pt").write_bytes(whole[: header[len(header) // 2]])
+    done = run("recover", tmp_path / "cut.pt", tmp_path / "good.pt")
+    assert done.returncode == 1 and "#values" in done.stdout, done
+    everything, recovered = (torch.load(p, weights_only=True) for p in (data / "torch-2.13/sparse.zip.pt", tmp_path / "good.pt"))
+    assert 0 < len(recovered) < len(everything)
+    same({key: everything[key] for key in recovered}, recovered)
+
+
+def test_a_file_cut_short_says_how_much_is_missing(saved, tmp_path):
+    state, path, tensors = saved
+    import safetensors.torch
+    flat = {k: v for k, v in state.items() if k != "nested"}
+    safetensors.torch.save_file(flat, tmp_path / "m.safetensors")
+    for source in path, tmp_path / "m.safetensors":
+        whole = source.read_bytes()
+        (tmp_path / "cut").write_bytes(whole[: len(whole) * 63 // 100])
+        words = run("inspect", tmp_path / "cut").stderr
+        percent = int(re.search(r"(\d+) % are missing", words)[1])
+        assert 30 <= percent <= 37, words
+        assert str(len(whole) * 63 // 100) in words
+
+
+def test_formats_under_each_others_names(saved, tmp_path):
+    state, path, tensors = saved
+    (tmp_path / "x.safetensors").write_bytes(path.read_bytes())
+    assert "a file of torch.save, whatever it is called" in run("inspect", tmp_path / "x.safetensors").stdout
+    done = run("convert", tmp_path / "x.safetensors", tmp_path / "y.pt")
+    same(state, torch.load(tmp_path / "y.pt", weights_only=True))
+    (tmp_path / "bare.safetensors").write_bytes(b"\x80\x02}.")
+    assert "a bare pickle" in run("inspect", tmp_path / "bare.safetensors").stderr

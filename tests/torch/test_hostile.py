@@ -201,20 +201,36 @@ def test_folders_whole_and_ordinary_files_are_not_flagged(data):
     assert looked_at > 90
 
 
+def hostile_files(folder):
+    """All of them, as archives."""
+    pickles = [b"\x80\x02" + called(glob(*name), "x") + b"." for name in SPLIT]
+    pickles += [pickled + b"." for _, pickled in WAYS.values()] + list(BROKEN.values())
+    bad = WAYS["reduce"][1] + b"."
+    files = [model(folder / f"{i}.pt", pickled) for i, pickled in enumerate(pickles)]
+    for i, name in enumerate(["m/data.pkl", "m/DATA.PKL", "n/data.pkl", "m/more.pkl", "../data.pkl"]):
+        files.append(model(folder / f"archive{i}.pt", pickle.dumps({}, 2), [(name, bad)]))
+    return files
+
+
 def test_nothing_runs_nothing_connects_nothing_is_written(tmp_path, data):
     """Under a filter of system calls that ends the process for any of it."""
     strace = subprocess.run(["which", "strace"], capture_output=True, text=True).stdout.strip()
-    files = [model(tmp_path / f"{i}.pt", pickled + b".") for i, (_, pickled) in enumerate(WAYS.values())]
+    if not strace:
+        pytest.skip("strace is the witness, and is not here")
+    files = hostile_files(tmp_path)
+    assert len(files) > 130
     log = tmp_path / "log"
-    for command in (["scan", *files, data], ["inspect", "--keep-calls", files[0]], ["verify", "--keep-calls", files[0]],
-                    ["convert", "--keep-calls", files[0], tmp_path / "out.pt"]):
-        if not strace:
-            pytest.skip("strace is the witness, and is not here")
-        subprocess.run([strace, "-f", "-qq", "-o", log, "-e", "trace=execve,execveat,connect,openat,open,creat,unlink,rename",
+    commands = [["scan", *files, data]]
+    for file in files:
+        commands += [["inspect", "--keep-calls", file], ["inspect", file], ["verify", "--keep-calls", file],
+                     ["convert", "--keep-calls", file, tmp_path / "out.pt", "--allow-objects"]]
+    for command in commands:
+        subprocess.run([strace, "-f", "-qq", "-o", log, "-e", "trace=execve,execveat,socket,connect,openat,open,creat,unlink,rename,mkdir",
                         PROGRAM, *command], capture_output=True, timeout=300)
         calls = log.read_text().splitlines()[1:]  # the first is the program itself
         assert calls
         for call in calls:
-            assert not any(name in call for name in ("execve", "connect(")), call
+            assert not any(name in call for name in ("execve", "socket(", "connect(", "mkdir(")), call
             if "O_WRONLY" in call or "O_RDWR" in call or "O_CREAT" in call or "rename(" in call:
                 assert command[0] == "convert" and str(tmp_path / ".out.pt") in call, call
+    assert (tmp_path / "out.pt").exists()  # some were converted, their calls as inert as before
