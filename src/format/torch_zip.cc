@@ -64,6 +64,7 @@ std::shared_ptr<NodeTable> read_values(std::string_view pickle, Index& index,
                                        const OpenOptions& options, const std::string& name,
                                        std::size_t* nbytes = nullptr) {
   const auto nodes = std::make_shared<NodeTable>();
+  nodes->reserve_for_pickle(pickle.size());
   const std::string where = name + ": data.pkl";
   TorchObjects objects(*nodes, index, options, where);
   const ReadPickle found = read_pickle(std::as_bytes(std::span(pickle)), *nodes, objects, where);

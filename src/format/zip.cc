@@ -20,6 +20,7 @@ constexpr std::uint32_t kEnd = 0x06054B50, kEnd64 = 0x06064B50, kLocator64 = 0x0
 constexpr std::uint64_t kLocalHeaderNbytes = 30, kDirectoryEntryNbytes = 46, kEndNbytes = 22,
                         kEnd64Nbytes = 56;
 constexpr std::uint64_t kLocatorNbytes = 20, kMaxCommentNbytes = 65535;
+constexpr std::uint64_t kMostInflated = 64 << 20, kMostRatio = 20;  // of texts; ours
 constexpr std::uint32_t kInZip64 = 0xFFFFFFFF;
 // 0x4246, "FB": caffe2/serialize/inline_container.cc, getPadding.
 constexpr std::uint16_t kPaddingId = 0x4246;
@@ -181,7 +182,9 @@ ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd)
     by_name_.add(std::hash<std::string_view>()(name), static_cast<std::uint32_t>(i));
     has_upper_case = has_upper_case || std::ranges::any_of(name, is_upper);
   }
-  if (!odd && has_upper_case) refuse_names_that_differ_in_case();
+  if (odd) return;
+  if (has_upper_case) refuse_names_that_differ_in_case();
+  next_ = 0;
 }
 
 // PyTorch takes them for one another: miniz compares names without regard to case.
@@ -220,10 +223,14 @@ ZipLocalHeader ZipArchive::local_header(const ZipMember& member) const {
 }
 
 ZipMember* ZipArchive::find(std::string_view name) {
-  const std::uint32_t* const found = by_name_.find(
-      std::hash<std::string_view>()(name),
-      [&](std::uint32_t number) { return members_[number].name.substr(root_.size() + 1) == name; });
-  return found ? &members_[*found] : nullptr;
+  const auto is_at = [&](std::uint32_t number) {
+    return members_[number].name.substr(root_.size() + 1) == name;
+  };
+  if (next_ < members_.size() && is_at(next_)) return &members_[next_++];
+  const std::uint32_t* const found = by_name_.find(std::hash<std::string_view>()(name), is_at);
+  if (!found) return nullptr;
+  if (!odd_) next_ = *found + 1;
+  return &members_[*found];
 }
 
 void ZipArchive::find_data(std::vector<ZipMember*> members) {
@@ -287,6 +294,12 @@ std::string read_member(const File& file, const ZipMember& member) {
   // Deflate makes at most 1032 bytes of one: a claim beyond that is false.
   if (member.nbytes / 1040 > member.stored_nbytes)
     fail(member.header_offset, "claims to inflate to more than is possible");
+  // The values of models inflate to five times their size.
+  if (member.nbytes > kMostInflated && member.nbytes / kMostRatio > member.stored_nbytes) {
+    fail(member.header_offset, "of " + std::to_string(member.stored_nbytes) +
+                                   " bytes inflates to " + std::to_string(member.nbytes) +
+                                   ", which nothing but a trap for memory does");
+  }
   std::string inflated(member.nbytes, '\0');
   const std::unique_ptr<libdeflate_decompressor, void (*)(libdeflate_decompressor*)> inflate(
       libdeflate_alloc_decompressor(), libdeflate_free_decompressor);

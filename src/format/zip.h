@@ -43,7 +43,8 @@ class ZipArchive {
 
   const File& file() const { return file_; }
   std::string_view root() const { return root_; }  // the folder that all members lie in
-  ZipMember* find(std::string_view name);          // without the folder; null if there is none
+  // Without the folder; null if there is none. Quick for what stands behind the one found before.
+  ZipMember* find(std::string_view name);
   std::vector<ZipMember>& members() { return members_; }  // in the order of the directory
   // Reads the local headers of these members, in file order, for where their data begins.
   void find_data(std::vector<ZipMember*> members);
@@ -64,6 +65,7 @@ class ZipArchive {
   std::string root_;
   std::vector<ZipMember> members_;
   FlatIndex<std::uint32_t> by_name_;  // numbers of members_
+  std::uint32_t next_ = 0xFFFFFFFF;   // the number after the one found last; not with `odd`
 };
 
 // All bytes of a member whose data was found, inflated if need be. Throws FormatError if it does not inflate to its size.

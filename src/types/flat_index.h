@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "transload/error.h"
+#include "types/huge_pages.h"
 
 namespace transload {
 
@@ -68,14 +69,14 @@ class FlatIndex {
   void resize(std::size_t least) {
     std::size_t size = 64;
     while (size < least) size *= 2;
-    std::vector<Slot> old(size);
+    Table<Slot> old(size);
     old.swap(slots_);
     for (const Slot& slot : old) {
       if (slot.hash != kFree) put(slot);
     }
   }
 
-  std::vector<Slot> slots_;  // a power of two, at most half of them used
+  Table<Slot> slots_;  // a power of two, at most half of them used
   std::size_t used_ = 0;
 };
 

@@ -26,6 +26,16 @@ bool is_number(ValueKind kind) {
 
 }  // namespace
 
+void NodeTable::reserve_for_pickle(std::size_t nbytes) {
+  // A tensor takes 110 bytes or more, and makes 10 nodes and 20 references. What is not used is never touched.
+  const std::size_t tensors = nbytes / 100;
+  nodes_.reserve(10 * tensors);
+  refs_.reserve(20 * tensors);
+  rows_.reserve(tensors);
+  sizes_.reserve(2 * tensors);
+  text_.reserve(nbytes / 2);
+}
+
 NodeId NodeTable::add(ValueKind kind, std::uint8_t tag, std::uint32_t count, std::uint64_t begin) {
   if (nodes_.size() >= kNoNode) throw FormatError("more than 4294967294 values in one state dict");
   nodes_.push_back({kind, tag, count, begin});
@@ -123,6 +133,7 @@ void NodeTable::grow(NodeId node, std::size_t more, std::size_t width) {
 
 void NodeTable::append(NodeId list, std::span<const NodeId> items) {
   if (kind(list) == ValueKind::object) {
+    if (items.empty()) return;
     NodeId& own = refs_[nodes_[list].begin + 2];
     if (own == kNoNode) {
       const NodeId made = container(ValueKind::list);

@@ -3,6 +3,7 @@
 // A node may stand in several containers, or in itself, as Python objects may.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -14,6 +15,7 @@
 
 #include "transload/state_dict.h"
 #include "types/flat_index.h"
+#include "types/huge_pages.h"
 
 namespace transload {
 
@@ -40,11 +42,17 @@ enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
 
 class NodeTable {
  public:
+  // Room for what a pickle of so many bytes makes, if it holds tensors: then nothing is moved while it grows.
+  void reserve_for_pickle(std::size_t nbytes);
+
   // New nodes. Throw FormatError beyond 2^32 - 2 of them.
-  NodeId none() { return add(ValueKind::none, 0, 0, 0); }
-  NodeId boolean(bool value) { return add(ValueKind::boolean, value, 0, 0); }
+  // None, bools and small numbers are one node each, however often they occur: they make up a third of a checkpoint.
+  NodeId none() { return once(none_, ValueKind::none, 0, 0); }
+  NodeId boolean(bool value) { return once(booleans_[value], ValueKind::boolean, value, 0); }
   NodeId integer(std::int64_t value) {
-    return add(ValueKind::integer, 0, 0, static_cast<std::uint64_t>(value));
+    const auto bits = static_cast<std::uint64_t>(value);
+    return bits < small_.size() ? once(small_[bits], ValueKind::integer, 0, bits)
+                                : add(ValueKind::integer, 0, 0, bits);
   }
   // Two's complement, little-endian, any length. Becomes an `integer` if it fits.
   NodeId big_integer(std::span<const std::byte> value);
@@ -139,6 +147,11 @@ class NodeTable {
   };
 
   NodeId add(ValueKind kind, std::uint8_t tag, std::uint32_t count, std::uint64_t begin);
+  // One of those below: 0 is not there yet, else 1 more than its node.
+  NodeId once(NodeId& known, ValueKind kind, std::uint8_t tag, std::uint64_t begin) {
+    if (known == 0) known = add(kind, tag, 0, begin) + 1;
+    return known - 1;
+  }
   NodeId add_text(ValueKind kind, std::string_view value);
   void grow(NodeId node, std::size_t more, std::size_t width);
   std::size_t hash(NodeId key) const;
@@ -146,11 +159,14 @@ class NodeTable {
   NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text,
               std::uint32_t& entry) const;
 
-  std::vector<Node> nodes_;
+  NodeId none_ = 0;
+  std::array<NodeId, 2> booleans_{};
+  std::array<NodeId, 256> small_{};
+  Table<Node> nodes_;
   std::string text_;
-  std::vector<NodeId> refs_;
-  std::vector<TensorRow> rows_;
-  std::vector<std::int64_t> sizes_;
+  Table<NodeId> refs_;
+  Table<TensorRow> rows_;
+  Table<std::int64_t> sizes_;
   std::unordered_map<NodeId, NodeId> attributes_;
   FlatIndex<Entry> entries_of_large_dicts_;
 };

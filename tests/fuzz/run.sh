@@ -9,7 +9,7 @@ export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_m
 declare -A dictionary=([pickle]=pickle [pickle_scan]=pickle [unpickler]=pickle [zip]=zip [open]=zip
   [safetensors_header]=json [shards]=json [texts]=texts)
 total=0 failed=0
-for fuzzer in pickle pickle_scan unpickler safetensors_header zip shards texts open; do
+for fuzzer in open pickle pickle_scan unpickler safetensors_header zip shards texts; do
   corpus=$build/corpus/$fuzzer
   mkdir -p "$corpus" "$build/seeds/$fuzzer"
   "$build/fuzz_$fuzzer" -dict="$here/${dictionary[$fuzzer]}.dict" -max_total_time="$seconds" -timeout=2 -rss_limit_mb=1024 \
