@@ -18,7 +18,8 @@ class ZipSearch {
   // A member of a known length, by its name without the folder; null, and why, if it is not whole. Its checksum, if there
   // is one, is not compared yet.
   ZipMember* find(const std::string& name, std::uint64_t nbytes, std::string& why_not);
-  // A member of unknown length: its bytes up to the next header, at most most_nbytes; empty if it is not there.
+  // A member of unknown length: its bytes up to the next header, at most most_nbytes; empty if it is not there. Throws
+  // FormatError if it is there and does not inflate.
   std::string text(const std::string& name, std::uint64_t most_nbytes) const;
 
  private:
