@@ -209,19 +209,21 @@ class FileScan {
   // No directory, or one that cannot be believed: whatever looks like a pickle's local header is followed.
   void search() {
     const std::string bytes = read_text(file_, 0, std::min(file_.nbytes, kMaxPickleNbytes));
+    std::size_t end;
     for (std::size_t at = bytes.find("PK\3\4"); at != std::string::npos;
-         at = bytes.find("PK\3\4", at + 4)) {
+         at = bytes.find("PK\3\4", end)) {
+      end = at + 4;
       if (bytes.size() - at < 30) break;
       std::uint16_t name_nbytes, extra_nbytes;
       std::memcpy(&name_nbytes, bytes.data() + at + 26, 2);
       std::memcpy(&extra_nbytes, bytes.data() + at + 28, 2);
       const std::size_t data = at + 30 + name_nbytes + extra_nbytes;
       if (data >= bytes.size()) continue;
-      const std::string name = bytes.substr(at + 30, name_nbytes);
-      if (!lower(name).ends_with(".pkl")) continue;
-      const std::size_t end = std::min(bytes.find("PK\3\4", data), bytes.size());
+      const std::string_view name = std::string_view(bytes).substr(at + 30, name_nbytes);
+      if (name.size() < 4 || lower(name.substr(name.size() - 4)) != ".pkl") continue;
+      end = std::min(bytes.find("PK\3\4", data), bytes.size());
       const PickleScan found =
-          scan_pickle(std::as_bytes(std::span(bytes).subspan(data, end - data)), name);
+          scan_pickle(std::as_bytes(std::span(bytes).subspan(data, end - data)), std::string(name));
       scan_.uses.insert(scan_.uses.end(), found.uses.begin(), found.uses.end());
     }
   }

@@ -158,6 +158,7 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   if (zip.find("constants.pkl")) index.format = "torchscript";  // torch.jit.save's: code beside it
   const bool big_endian = is_big_endian(zip, name);
   const std::string bytes = zip.read(*pickle, kMaxPickleNbytes);
+  index.storages.reserve(zip.members().size());
   const auto nodes = read_values(bytes, index, options, name);
 
   // Each storage's record: there, and as long as the pickle says.
@@ -176,6 +177,9 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
 // Every member that is no storage's: the pickle above all, of which PyTorch does not check the checksum either.
 void verify_texts(const File& file, Crc32Function crc32_of) {
   ZipArchive zip(file);
+  std::vector<ZipMember*> all;
+  for (ZipMember& member : zip.members()) all.push_back(&member);
+  zip.find_data(all);
   for (ZipMember& member : zip.members()) {
     if (member.crc32 == 0 || member.name.substr(zip.root().size()).starts_with("/data/")) continue;
     const std::string text = zip.read(member, kMaxPickleNbytes);

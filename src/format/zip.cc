@@ -234,9 +234,8 @@ ZipMember* ZipArchive::find(std::string_view name) {
 }
 
 void ZipArchive::find_data(std::vector<ZipMember*> members) {
-  std::sort(members.begin(), members.end(), [](const ZipMember* a, const ZipMember* b) {
-    return a->header_offset < b->header_offset;
-  });
+  if (!std::ranges::is_sorted(members, {}, &ZipMember::header_offset))
+    std::ranges::sort(members, {}, &ZipMember::header_offset);
   // Where headers stand close together one read fetches many; else each is read alone, and no data with it.
   constexpr std::uint64_t kWindow = 64 << 10, kClose = 2048;
   std::string window;

@@ -28,14 +28,19 @@ ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes) : file_(file) {
   for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes); begin += kWindow) {
     const std::string window = read_text(
         file, begin, std::min(kWindow + kHeaderNbytes + kMaxNameNbytes, file.nbytes - begin));
+    std::size_t behind = 0;  // the last one: headers do not overlap
     for (std::size_t here = window.find(kSignature); here < kWindow && here != std::string::npos;
-         here = window.find(kSignature, here + 1)) {
+         here = window.find(kSignature, std::max(here + 1, behind))) {
       if (window.size() - here < kHeaderNbytes) break;
       const std::uint64_t name_nbytes = at<std::uint16_t>(window, here + 26);
       if (name_nbytes > kMaxNameNbytes || window.size() - here - kHeaderNbytes < name_nbytes)
         continue;
+      const std::string_view name =
+          std::string_view(window).substr(here + kHeaderNbytes, name_nbytes);
+      const std::size_t slash = name.find('/');
+      if (slash == std::string_view::npos || !name.starts_with(folder)) continue;
       Header header{
-          window.substr(here + kHeaderNbytes, name_nbytes),
+          std::string(name),
           begin + here,
           begin + here + kHeaderNbytes + name_nbytes + at<std::uint16_t>(window, here + 28),
           at<std::uint16_t>(window, here + 6),
@@ -43,10 +48,9 @@ ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes) : file_(file) {
           at<std::uint32_t>(window, here + 14),
           at<std::uint32_t>(window, here + 18),
           at<std::uint32_t>(window, here + 22)};
-      const std::size_t slash = header.name.find('/');
-      if (slash == std::string::npos || header.data_offset > file.nbytes) continue;
-      if (folder.empty()) folder = header.name.substr(0, slash + 1);
-      if (!header.name.starts_with(folder)) continue;
+      if (header.data_offset > file.nbytes) continue;
+      if (folder.empty()) folder = name.substr(0, slash + 1);
+      behind = here + kHeaderNbytes + name_nbytes;
       headers_.push_back(std::move(header));
       by_name_.try_emplace(headers_.back().name.substr(folder.size()), &headers_.back());
     }

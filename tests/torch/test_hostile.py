@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import pickle
+import resource
 import struct
 import subprocess
 import zipfile
@@ -199,6 +200,21 @@ def test_folders_whole_and_ordinary_files_are_not_flagged(data):
         looked_at += 1
         assert not found[path]["dangerous"] and not found[path]["broken"], found[path]
     assert looked_at > 90
+
+
+def test_headers_that_overlap_cost_no_more_than_their_bytes(tmp_path):
+    """Each claims a long name, or all that follows as its data: looked at one by one they would be gigabytes."""
+    names = (b"PK\3\4" + bytes(22) + struct.pack("<HH", 4096, 0) + b"m/") * 300_000
+    count = 1800
+    data = b"".join(b"PK\3\4" + bytes(22) + struct.pack("<HH", (count - i - 1) * 30 + 4, 0) for i in range(count)) + b".pkl"
+    for content in names, data + b"N0" * (4 << 20):
+        path = tmp_path / "m.pt"
+        path.write_bytes(content)
+        for command in (["scan"], ["inspect"], ["recover"]):
+            arguments = [path, tmp_path / "out.pt"] if command == ["recover"] else [path]
+            done = subprocess.run([PROGRAM, *command, *arguments], capture_output=True, text=True, timeout=30,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (256 << 20, 256 << 20)))
+            assert done.returncode == 1 and "memory" not in done.stderr, done.stderr
 
 
 def hostile_files(folder):
