@@ -49,7 +49,7 @@ bool is_plain_list(const Value& value) {
 
 void walk(const StateDict& state, const std::function<bool(const Place&)>& visit) {
   // Sharing can make 2^n places of n containers: past so many each is entered once.
-  constexpr std::size_t kManyPlaces = 10'000'000;
+  constexpr std::size_t kManyPlaces = 1'000'000;
   std::unordered_set<std::uint32_t> inside, seen;
   struct Step {
     Part part;

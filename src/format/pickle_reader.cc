@@ -12,11 +12,18 @@
 namespace transload {
 namespace {
 
+constexpr std::size_t kMaxName = 1000;
+constexpr std::uint64_t kLeastMemory = 64 << 20, kMemoryPerByte = 32;  // models take six
+
 class Machine {
  public:
   Machine(std::span<const std::byte> bytes, NodeTable& nodes, PickleObjects& objects,
           const std::string& where)
-      : bytes_(bytes), nodes_(nodes), objects_(objects), where_(where) {}
+      : bytes_(bytes),
+        nodes_(nodes),
+        objects_(objects),
+        where_(where),
+        most_nbytes_(kLeastMemory + kMemoryPerByte * bytes.size()) {}
 
   ReadPickle run() {
     try {
@@ -167,6 +174,22 @@ class Machine {
            ", only a tuple can be arguments");
     }
     push(objects_.call(callable, arguments, made));
+    // A call takes a few bytes, and can copy what was made before: a set of the items of a list, time and again.
+    if (nodes_.nbytes() > most_nbytes_) {
+      fail("values that take more than " + std::to_string(most_nbytes_) +
+           " bytes of memory, from " + std::to_string(bytes_.size()) + " bytes of pickle");
+    }
+  }
+
+  void push_global(std::string_view module, std::string_view global_name) {
+    if (module.size() > kMaxName || global_name.size() > kMaxName)
+      fail("a class or function with a name of more than " + std::to_string(kMaxName) + " bytes");
+    if (!is_python_utf8(module) || !is_python_utf8(global_name))
+      fail("a class or function whose name is not UTF-8");
+    if (module.find('\n') != std::string_view::npos ||
+        global_name.find('\n') != std::string_view::npos)
+      fail("a class or function with a line break in its name");
+    push(objects_.global(std::string(module), std::string(global_name)));
   }
 
   // Whether it was STOP.
@@ -352,10 +375,8 @@ class Machine {
         return false;
 
       case 'c': {
-        const std::string_view module = take_line(), name = take_line();
-        if (!is_python_utf8(module) || !is_python_utf8(name))
-          fail("a class or function whose name is not UTF-8");
-        push(objects_.global(module, name));
+        const std::string_view module = take_line();
+        push_global(module, take_line());
         return false;
       }
       case 0x93: {  // STACK_GLOBAL
@@ -363,11 +384,7 @@ class Machine {
         if (nodes_.kind(global_name) != ValueKind::text || nodes_.kind(module) != ValueKind::text) {
           fail("a class or function whose name is no text");
         }
-        const std::string names[] = {std::string(nodes_.as_text(module)),
-                                     std::string(nodes_.as_text(global_name))};
-        if (names[0].find('\n') != std::string::npos || names[1].find('\n') != std::string::npos)
-          fail("a class or function with a line break in its name");
-        push(objects_.global(names[0], names[1]));
+        push_global(nodes_.as_text(module), nodes_.as_text(global_name));
         return false;
       }
       case 'R':
@@ -403,6 +420,7 @@ class Machine {
   NodeTable& nodes_;
   PickleObjects& objects_;
   const std::string& where_;
+  const std::uint64_t most_nbytes_;
   std::size_t at_ = 0, opcode_at_ = 0;
   std::vector<NodeId> stack_;
   std::vector<std::size_t> marks_;

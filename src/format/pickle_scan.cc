@@ -23,6 +23,8 @@ struct Known {
       0;  // number in texts_: a text; "module\nname" of a global, or of what made a result; a tuple's first item
 };
 
+constexpr std::size_t kMaxName = 1000;  // what is longer is no name of anything
+
 class Scanner {
  public:
   Scanner(std::span<const std::byte> bytes, const std::string& member)
@@ -84,7 +86,7 @@ class Scanner {
   void push(Known value = {}) { stack_.push_back(value); }
   void push_text(std::string_view text) {
     // A name is short; a long text is none, but must not pass for an empty one.
-    push({Kind::text, keep(std::string(text.substr(0, 1000)))});
+    push({Kind::text, keep(std::string(text.substr(0, kMaxName)))});
   }
   // A loader would fail on an empty stack; the opcodes before have run by then.
   Known pop() {
@@ -141,6 +143,8 @@ class Scanner {
   }
 
   Known global(std::string_view module, std::string_view name) {
+    module = module.substr(0, kMaxName);
+    name = name.substr(0, kMaxName);
     const Known value{Kind::global, keep(std::string(module) + "\n" + std::string(name))};
     use(How::mention, value);
     return value;

@@ -10,6 +10,8 @@
 namespace transload {
 namespace {
 
+constexpr std::size_t kMaxArguments = 16;  // more than any function has that is known here
+
 std::string dotted(std::string_view module, std::string_view name) {
   return std::string(module) + "." + std::string(name);
 }
@@ -276,7 +278,7 @@ NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
   }
   const NodeId object = nodes_.object(callable, arguments, made);
   const auto span = nodes_.items(arguments);
-  if (made == Made::by_call)
+  if (made == Made::by_call && span.size() <= kMaxArguments)
     nodes_.set_parts(object, parts_of(callable, std::vector<NodeId>(span.begin(), span.end())));
   return object;
 }
@@ -341,7 +343,7 @@ NodeId TorchObjects::parts_of(NodeId callable, std::span<const NodeId> a) {
       const std::vector<NodeId> of(nodes_.items(a[2]).begin(), nodes_.items(a[2]).end());
       add("", make_tensor(of, function));
     }
-    if (is(a[3], ValueKind::dict)) {
+    if (is(a[3], ValueKind::dict) && states_.insert(a[3]).second) {
       const std::vector<NodeId> state(nodes_.entries(a[3]).begin(), nodes_.entries(a[3]).end());
       for (std::size_t i = 0; i < state.size(); i += 2) {
         if (is(state[i], ValueKind::text))
@@ -355,6 +357,7 @@ NodeId TorchObjects::parts_of(NodeId callable, std::span<const NodeId> a) {
 
 NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
   const auto span = nodes_.items(arguments);
+  if (span.size() > kMaxArguments) return inert(callable, arguments, made);
   const std::vector<NodeId> a(span.begin(), span.end());  // the table grows meanwhile
   const auto kind_of = [&](std::size_t i) {
     return i < a.size() ? nodes_.kind(a[i]) : ValueKind::none;

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -68,6 +69,7 @@ class TorchObjects : public PickleObjects {
   std::unordered_map<NodeId, Known> known_;  // by the node of the name, which a pickle stores once
   FlatIndex<std::uint32_t> numbers_;         // of index_.storages, by key
   std::map<std::string, std::uint32_t> location_numbers_;
+  std::set<NodeId> states_;  // of tensors of derived classes: each has its own
   // What the last storage was of: most are of the same class and place.
   NodeId last_class_ = kNoNode, last_location_ = kNoNode;
   Dtype last_dtype_ = Dtype::uint8;

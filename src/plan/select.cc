@@ -19,8 +19,9 @@ std::string_view star_of(std::string_view pattern, std::string_view text) {
   return {};
 }
 
-// Of an object that stands for a tensor: whether any part of it is.
+// Of an object that stands for a tensor: whether any part of it is; of more than a tensor has, all are.
 bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost) {
+  constexpr std::size_t kMostParts = 1000;
   const ValueKind root_kind = nodes.kind(node);
   if (lost.empty() || (root_kind == ValueKind::object && nodes.items(node)[4] == kNoNode))
     return false;
@@ -30,6 +31,7 @@ bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost)
     const NodeId at = todo.back();
     todo.pop_back();
     if (at == kNoNode || !seen.insert(at).second) continue;
+    if (seen.size() > kMostParts) return true;
     const ValueKind kind = nodes.kind(at);
     if (kind == ValueKind::tensor || kind == ValueKind::storage) {
       const std::uint32_t number = nodes.storage_number(at);

@@ -8,12 +8,13 @@
 #include <functional>
 
 #include "transload/error.h"
+#include "types/checked.h"
 
 namespace transload {
 namespace {
 
 constexpr std::uint32_t kIndexedFrom = 9;  // entries; smaller dicts are searched one by one
-constexpr int kMaxKeyParts = 1000;  // of a tuple used as a key: shared parts could make 2^n of them
+constexpr int kMaxKeyParts = 64;  // of a tuple used as a key: shared parts could make 2^n of them
 
 constexpr std::size_t mix(std::size_t h, std::size_t more) {
   h ^= more + 0x9E3779B97F4A7C15ull + (h << 6) + (h >> 2);
@@ -157,6 +158,7 @@ void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
     }
     return set(refs_[nodes_[dict].begin + 3], key, value);
   }
+  count_work(key);
   std::uint32_t entry = 0;
   const bool indexed = nodes_[dict].count >= kIndexedFrom;
   if (find(dict, indexed ? hash(key) : 0, key, {}, entry) != kNoNode) {
@@ -173,6 +175,25 @@ void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
   } else if (n.count > kIndexedFrom) {
     index_entry(dict, n.count - 1);
   }
+}
+
+// Each time a key is used all of its bytes are read: a text of a megabyte that is mentioned a million times is a terabyte.
+void NodeTable::count_work(NodeId key) {
+  constexpr std::uint32_t kLong = 256;
+  constexpr std::uint64_t kMostNbytes = 1ull << 30, kMostPerByte = 16;
+  const auto nbytes_of = [&](NodeId node) {
+    const ValueKind k = kind(node);
+    const bool has_text = k == ValueKind::text || k == ValueKind::bytes || k == ValueKind::global ||
+                          k == ValueKind::device || k == ValueKind::big_integer;
+    return has_text && nodes_[node].count > kLong ? nodes_[node].count : 0;
+  };
+  key_nbytes_ += nbytes_of(key);
+  if (kind(key) == ValueKind::tuple) {
+    for (const NodeId part : items(key)) key_nbytes_ += nbytes_of(part);
+  }
+  if (key_nbytes_ > kMostNbytes + kMostPerByte * text_.size())
+    throw FormatError("long keys used so often that reading them would take " +
+                      human_bytes(key_nbytes_));
 }
 
 void NodeTable::become(NodeId node, NodeId other) {

@@ -84,10 +84,11 @@ class NodeTable {
   void append(NodeId list,
               // of a list, set, frozenset; an object keeps them as its items
               std::span<const NodeId> items);
-  void set(NodeId dict, NodeId key, NodeId value);  // replaces the value of an equal key
+  // Replaces the value of an equal key. Throws FormatError where long keys are used again and again, to slow readers down.
+  void set(NodeId dict, NodeId key, NodeId value);
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
   void become(NodeId node, NodeId other);  // node is now what other is
-  // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 1000 of them.
+  // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 64 of them.
   bool can_be_key(NodeId node) const;
 
   ValueKind kind(NodeId node) const { return nodes_[node].kind; }
@@ -123,6 +124,10 @@ class NodeTable {
   std::uint64_t storage_numel(NodeId storage) const { return nodes_[storage].begin; }
 
   std::size_t size() const { return nodes_.size(); }
+  std::uint64_t nbytes() const {  // of memory, more or less
+    return nodes_.size() * sizeof(Node) + refs_.size() * sizeof(NodeId) + text_.size() +
+           rows_.size() * sizeof(TensorRow) + sizes_.size() * sizeof(std::int64_t);
+  }
   // How often each node is mentioned by those that the root reaches, the root once; 0: not part of the state dict.
   std::vector<std::uint32_t> mentions() const;
   NodeId root = kNoNode;
@@ -131,7 +136,7 @@ class NodeTable {
   NodeId copy(const NodeTable& other, NodeId node,
               const std::vector<std::uint32_t>& storage_numbers);
 
-  // Equal as Python compares keys: True == 1 == 1.0. Looks at 1000 parts at most.
+  // Equal as Python compares keys: True == 1 == 1.0. Looks at 64 parts at most.
   bool equal_keys(NodeId a, NodeId b) const;
 
  private:
@@ -159,6 +164,9 @@ class NodeTable {
   NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text,
               std::uint32_t& entry) const;
 
+  void count_work(NodeId key);
+
+  std::uint64_t key_nbytes_ = 0;  // of long keys that were looked up
   NodeId none_ = 0;
   std::array<NodeId, 2> booleans_{};
   std::array<NodeId, 256> small_{};

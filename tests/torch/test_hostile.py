@@ -217,6 +217,30 @@ def test_headers_that_overlap_cost_no_more_than_their_bytes(tmp_path):
             assert done.returncode == 1 and "memory" not in done.stderr, done.stderr
 
 
+def test_few_bytes_cost_little(tmp_path):
+    """What a few bytes mention again and again is not copied, hashed or compared each time."""
+    many, long = 200_000, b"X" + struct.pack("<I", 1 << 20) + b"k" * (1 << 20) + b"q\x00"
+    items = b"(" + b"N" * (1 << 20) + b"lq\x00"
+    names = b"c" + b"k" * (1 << 20) + b"\nname\nq\x00"
+    pickles = {
+        "a key": long + b"0}" + b"h\x00Ns" * many,
+        "keys in tuples": b"(" + b"N" * 64 + long + b"t" + b"q\x01" + b"0}" + b"h\x01Ns" * many,
+        "a set of a list": items + b"0" + glob("builtins", "frozenset") + b"q\x01(h\x00tq\x020(" + b"h\x01h\x02R0" * many + b"N",
+        "many arguments": b"(" + b"N" * (1 << 20) + b"tq\x000" + glob("my", "Class") + b"q\x010(" + b"h\x01h\x00R0" * many + b"N",
+        "a long name": names + b"0(" + b"h\x00)R0" * many + b"N",
+        "a long name in texts": long + b"0(" + b"h\x00h\x00\x93)R0" * many + b"N",
+        "a state for many": b"}q\x00(" + b"".join(text(f"{i}") + b"N" for i in range(100_000)) + b"u0" +
+                            glob("torch._tensor", "_rebuild_from_type_v2") + b"q\x01" + glob("torch.nn", "Linear") +
+                            b"(" + glob("my", "Class") + PLAIN + b")h\x00tq\x020(" + b"h\x01h\x02R0" * many + b"N",
+    }
+    for name, pickled in pickles.items():
+        path = model(tmp_path / "m.pt", b"\x80\x04" + pickled + b".")
+        for command in ["scan"], ["inspect"], ["inspect", "--json"], ["verify"]:
+            done = subprocess.run([PROGRAM, *command, path], capture_output=True, text=True, timeout=20,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)))
+            assert done.returncode in (0, 1) and "memory" not in done.stderr.replace("bytes of memory, from", ""), (name, done.stderr)
+
+
 def hostile_files(folder):
     """All of them, as archives."""
     pickles = [b"\x80\x02" + called(glob(*name), "x") + b"." for name in SPLIT]
