@@ -329,6 +329,10 @@ NodeId TorchObjects::parts_of(NodeId callable, std::span<const NodeId> a) {
       add_all({"#ccol_indices", "#row_indices", "#values"}, a[1]);
     return parts;
   }
+  if (name == "_rebuild_device_tensor_from_cpu_tensor" && a.size() == 4) {
+    add("", a[0]);  // (tensor, dtype, device, requires_grad): of devices without storages, as XLA
+    return parts;
+  }
   if (name == "_rebuild_nested_tensor" && a.size() == 4) {
     add("#values", a[0]);
     add("#sizes", a[1]);

@@ -5,15 +5,14 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = pathlib.Path(os.environ.get("TRANSLOAD", ROOT / "build/dev/transload"))
 
 
 @pytest.fixture(scope="session")
 def transload():
     """Runs the program; returns what it printed. An exit status other than 0 fails the test with its words."""
-    program = pathlib.Path(os.environ.get("TRANSLOAD", ROOT / "build/dev/transload"))
-
     def run(*arguments):
-        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
+        done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout
 

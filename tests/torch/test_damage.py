@@ -1,7 +1,5 @@
 """verify names what is damaged; recover saves what is whole, and only that."""
 import json
-import os
-import pathlib
 import random
 import re
 import subprocess
@@ -9,10 +7,8 @@ import zipfile
 
 import pytest
 import torch
+from conftest import PROGRAM
 from equal import same
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = pathlib.Path(os.environ.get("TRANSLOAD", ROOT / "build/dev/transload"))
 
 
 def run(*arguments):

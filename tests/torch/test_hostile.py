@@ -1,7 +1,6 @@
 """What would run code where it is unpickled: scan names it, open refuses it, and nothing of it ever runs."""
 import json
 import os
-import pathlib
 import pickle
 import resource
 import struct
@@ -9,9 +8,8 @@ import subprocess
 import zipfile
 
 import pytest
+from conftest import PROGRAM
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = pathlib.Path(os.environ.get("TRANSLOAD", ROOT / "build/dev/transload"))
 PLAIN = b"ctorch\nSize\n"
 
 
