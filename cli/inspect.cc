@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 #include <map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 #include <rapidjson/filewritestream.h>
@@ -201,8 +202,24 @@ void write_tensor(Writer& json, const Index& index, const NamedTensor& named) {
   json.Uint64(tensor.nbytes());
 }
 
-// What JSON cannot say is an object with its type's name: {"complex": "(1+2j)"}.
-void write_value(Writer& json, const Value& value) {
+constexpr std::size_t kLong = 1000;  // characters
+
+bool is_long(const Value& value) {
+  if (value.is(ValueKind::text)) return value.text().size() > kLong;
+  if (value.is(ValueKind::bytes) || value.is(ValueKind::bytearray))
+    return value.bytes().size() > kLong;
+  return false;
+}
+
+// What JSON cannot say is an object with its type's name: {"complex": "(1+2j)"}. So is the beginning of what is `known`.
+void write_value(Writer& json, const Value& value, bool known) {
+  if (known) {
+    json.StartObject();
+    write(json, name(value.kind()));
+    write(json, str(value, kLong));
+    json.EndObject();
+    return;
+  }
   switch (value.kind()) {
     case ValueKind::none:
       json.Null();
@@ -231,16 +248,18 @@ void write_value(Writer& json, const Value& value) {
   json.EndObject();
 }
 
-// What nests deeper than any model does is left out: the names alone could fill a disk.
+// What nests deeper than any model does is left out, and a long text that is mentioned again is cut: what takes little in
+// the file could fill a disk.
 void write_values(Writer& json, const Index& index) {
   constexpr std::size_t kMaxDepth = 1000;
+  std::unordered_set<std::uint32_t> long_ones;
   json.StartObject();
   walk(index.contents, [&](const Place& place) {
     const Value& value = place.value;
     if (place.depth > kMaxDepth) return false;
     if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
     write(json, place.name);
-    write_value(json, value);
+    write_value(json, value, is_long(value) && !long_ones.insert(value.id()).second);
     return false;
   });
   json.EndObject();
