@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstring>
 #include <set>
 
@@ -20,13 +21,18 @@ namespace {
 
 constexpr std::uint64_t kMaxPickleNbytes = 1ull << 30;
 constexpr std::size_t kMaxFindings = 100;
-constexpr int kLegacyPickles =
-    5;  // torch/serialization.py, _legacy_load: magic, protocol, system, values, keys
+// torch/serialization.py, _legacy_load: magic, protocol, system, values, keys.
+constexpr int kLegacyPickles = 5;
 
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
+}
+
+bool runs_code(const std::vector<PickleUse>& uses) {
+  return std::ranges::any_of(
+      uses, [](const PickleUse& use) { return use.verdict == Verdict::runs_code; });
 }
 
 class FileScan {
@@ -52,12 +58,16 @@ class FileScan {
   }
 
   // Pickles one after the other, as a loader takes them; what follows the last one is told.
-  void pickles(std::string_view bytes, const std::string& member, std::uint64_t offset, int most) {
+  enum class Follow : std::uint8_t { all, some };
+  void pickles(std::string_view bytes, const std::string& member, std::uint64_t offset, int most,
+               Follow follow = Follow::all) {
     std::size_t at = 0;
     for (int i = 0; i < most && at < bytes.size(); ++i) {
-      // What stands behind the last pickle is another one only if it says so.
-      if (i > 0 && bytes[at] != '\x80') break;
       PickleScan found = scan_pickle(std::as_bytes(std::span(bytes.substr(at))), member);
+      // What stands behind a pickle of its own may be anything: another one is what says so, or does harm.
+      const bool is_one =
+          i == 0 || follow == Follow::all || bytes[at] == '\x80' || runs_code(found.uses);
+      if (!is_one) break;
       for (PickleUse& use : found.uses) {
         use.offset += at;
         scan_.uses.push_back(std::move(use));
@@ -69,7 +79,7 @@ class FileScan {
         return;
       }
     }
-    if (at < bytes.size() && !member.empty()) {
+    if (at < bytes.size() && follow == Follow::all && !member.empty()) {
       find(true, offset + at,
            member + ": " + std::to_string(bytes.size() - at) +
                " bytes behind the pickle's end, which loaders do not read");
@@ -80,17 +90,58 @@ class FileScan {
   // read as a pickle is.
   void stream() {
     const std::string bytes = read_text(file_, 0, std::min(file_.nbytes, kMaxPickleNbytes));
+    if (tar(bytes)) return;
     const bool legacy = bytes.find("\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E") < 16;
     scan_.format = legacy ? "legacy stream" : "pickle";
-    pickles(bytes, "", 0, legacy ? kLegacyPickles : 1 << 20);
-    if (!scan_.broken || bytes.starts_with("\x80") || !scan_.uses.empty()) return;
+    if (legacy)
+      pickles(bytes, "", 0, kLegacyPickles);
+    else
+      pickles(bytes, "", 0, 1 << 20, Follow::some);
+    if (!scan_.broken || bytes.starts_with("\x80") || runs_code(scan_.uses)) return;
     scan_.format = "unknown";
+    scan_.uses.clear();
     scan_.findings.clear();
     try {
       format_of(file_.path);
     } catch (const Error& error) {
       find(false, 0, error.what());
     }
+  }
+
+  // PyTorch's tar, before 0.1.10: pickles with storages between them. What stands behind the first bytes of a storage is
+  // not looked for, so such a file is never said to be read to its end. Facts: POSIX pax, ustar Interchange Format.
+  bool tar(std::string_view bytes) {
+    constexpr std::size_t kBlock = 512, kName = 100, kSize = 124, kSum = 148, kFieldNbytes = 12;
+    const auto octal = [&](std::size_t at) {
+      std::uint64_t value = 0;
+      const std::string_view field = bytes.substr(at, kFieldNbytes);
+      const std::size_t begin = std::min(field.find_first_not_of(' '), field.size());
+      std::from_chars(field.data() + begin, field.data() + field.size(), value, 8);
+      return value;
+    };
+    std::size_t at = 0;
+    for (; bytes.size() - at > kBlock && bytes[at] != '\0';) {
+      std::uint64_t sum = 8 * ' ';  // of the header, its own field taken as blanks
+      for (std::size_t i = 0; i < kBlock; ++i) {
+        if (i < kSum || i >= kSum + 8) sum += static_cast<unsigned char>(bytes[at + i]);
+      }
+      if (octal(at + kSum) != sum) break;
+      const std::string_view name = bytes.substr(at, kName);
+      const std::size_t data = at + kBlock;
+      const std::uint64_t nbytes = std::min<std::uint64_t>(octal(at + kSize), bytes.size() - data);
+      pickles(bytes.substr(data, nbytes), std::string(name.substr(0, name.find('\0'))), data,
+              1 << 20, Follow::some);
+      at = std::min(bytes.size(), data + (nbytes + kBlock - 1) / kBlock * kBlock);
+    }
+    if (at == 0) return false;
+    scan_.format = "tar";
+    scan_.broken = true;
+    scan_.findings.clear();
+    find(false, 0,
+         "a tar, as of PyTorch before 0.1.10: its pickles lie between storages, only the first of "
+         "each "
+         "member were looked at");
+    return true;
   }
 
   // Whether it is of a format without pickles.

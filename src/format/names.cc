@@ -20,6 +20,10 @@ constexpr PlainName kPlainNames[] = {
     {"collections", "defaultdict"},
     {"collections", "deque"},
     {"collections", "OrderedDict"},
+    {"collections", "UserDict"},
+    {"UserDict", "IterableUserDict"},
+    {"collections", "UserList"},
+    {"UserList", "UserList"},
     {"builtins", "slice"},
     {"__builtin__", "slice"},
     {"builtins", "range"},
@@ -49,11 +53,22 @@ constexpr PlainName kPlainNames[] = {
     {"numpy._core.multiarray", "_reconstruct"},
     {"datetime", "datetime"},
     {"datetime", "timedelta"},
+    {"datetime", "timezone"},
     {"datetime", "date"},
+    {"datetime", "time"},
     {"pathlib", "PosixPath"},
     {"pathlib", "PurePosixPath"},
+    {"pathlib", "WindowsPath"},
+    {"pathlib", "PureWindowsPath"},
     {"pathlib._local", "PosixPath"},
+    {"pathlib._local", "PurePosixPath"},
+    {"pathlib._local", "WindowsPath"},
+    {"pathlib._local", "PureWindowsPath"},
     {"argparse", "Namespace"},
+    {"types", "SimpleNamespace"},
+    {"decimal", "Decimal"},
+    {"fractions", "Fraction"},
+    {"uuid", "UUID"},
     {"torch", "Tensor"},
     {"torch", "per_tensor_affine"},
     {"torch", "per_channel_affine"},
@@ -112,6 +127,14 @@ constexpr PlainName kMakers[] = {
     {"__builtin__", "object"},
     {"numpy.core.numeric", "_frombuffer"},
     {"numpy._core.numeric", "_frombuffer"},
+    {"numpy", "bool_"},
+    {"numpy", "str_"},
+    {"numpy", "bytes_"},
+    {"numpy", "datetime64"},
+    {"numpy", "timedelta64"},
+    {"numpy", "recarray"},
+    {"numpy", "matrix"},
+    {"numpy.ma.core", "_mareconstruct"},
     {"numpy.random._pickle", "__randomstate_ctor"},
     {"numpy.random._pickle", "__generator_ctor"},
     {"numpy.random._pickle", "__bit_generator_ctor"},
@@ -124,254 +147,49 @@ constexpr PlainName kMakers[] = {
     {"torch.jit._pickle", "build_tensor_from_id"},
 };
 
-// Python's own modules, and its installers. What of them is not plain data is called by no checkpoint.
-constexpr std::string_view kPythonModules[] = {"StringIO",
-                                               "__builtin__",
-                                               "__future__",
-                                               "_aix_support",
-                                               "_bootsubprocess",
-                                               "_codecs",
-                                               "_compat_pickle",
-                                               "_ctypes",
-                                               "_frozen_importlib",
-                                               "_frozen_importlib_external",
-                                               "_imp",
-                                               "_io",
-                                               "_operator",
-                                               "_osx_support",
-                                               "_pickle",
-                                               "_posixshmem",
-                                               "_posixsubprocess",
-                                               "_pydecimal",
-                                               "_pyio",
-                                               "_signal",
-                                               "_socket",
-                                               "_thread",
-                                               "_winapi",
-                                               "abc",
-                                               "aifc",
-                                               "argparse",
-                                               "array",
-                                               "ast",
-                                               "asynchat",
-                                               "asyncio",
-                                               "asyncore",
-                                               "atexit",
-                                               "audioop",
-                                               "base64",
-                                               "bdb",
-                                               "binascii",
-                                               "bisect",
-                                               "builtins",
-                                               "bz2",
-                                               "cPickle",
-                                               "cProfile",
-                                               "calendar",
-                                               "cgi",
-                                               "cgitb",
-                                               "chunk",
-                                               "cmath",
-                                               "cmd",
-                                               "code",
-                                               "codecs",
-                                               "codeop",
-                                               "collections",
-                                               "colorsys",
-                                               "commands",
-                                               "compileall",
-                                               "concurrent",
-                                               "configparser",
-                                               "contextlib",
-                                               "contextvars",
-                                               "copy",
-                                               "copy_reg",
-                                               "copyreg",
-                                               "crypt",
-                                               "csv",
-                                               "ctypes",
-                                               "curses",
-                                               "dataclasses",
-                                               "datetime",
-                                               "dbm",
-                                               "decimal",
-                                               "difflib",
-                                               "dis",
-                                               "distutils",
-                                               "doctest",
-                                               "email",
-                                               "encodings",
-                                               "ensurepip",
-                                               "enum",
-                                               "errno",
-                                               "faulthandler",
-                                               "fcntl",
-                                               "filecmp",
-                                               "fileinput",
-                                               "fnmatch",
-                                               "fractions",
-                                               "ftplib",
-                                               "functools",
-                                               "gc",
-                                               "genericpath",
-                                               "getopt",
-                                               "getpass",
-                                               "gettext",
-                                               "glob",
-                                               "graphlib",
-                                               "grp",
-                                               "gzip",
-                                               "hashlib",
-                                               "heapq",
-                                               "hmac",
-                                               "html",
-                                               "http",
-                                               "httplib",
-                                               "idlelib",
-                                               "imaplib",
-                                               "imghdr",
-                                               "imp",
-                                               "importlib",
-                                               "inspect",
-                                               "io",
-                                               "ipaddress",
-                                               "itertools",
-                                               "json",
-                                               "keyword",
-                                               "lib2to3",
-                                               "linecache",
-                                               "locale",
-                                               "logging",
-                                               "lzma",
-                                               "mailbox",
-                                               "mailcap",
-                                               "marshal",
-                                               "math",
-                                               "mimetypes",
-                                               "mmap",
-                                               "modulefinder",
-                                               "msilib",
-                                               "msvcrt",
-                                               "multiprocessing",
-                                               "netrc",
-                                               "nis",
-                                               "nntplib",
-                                               "nt",
-                                               "ntpath",
-                                               "nturl2path",
-                                               "numbers",
-                                               "opcode",
-                                               "operator",
-                                               "optparse",
-                                               "os",
-                                               "ossaudiodev",
-                                               "pathlib",
-                                               "pdb",
-                                               "pickle",
-                                               "pickletools",
-                                               "pip",
-                                               "pipes",
-                                               "pkg_resources",
-                                               "pkgutil",
-                                               "platform",
-                                               "plistlib",
-                                               "poplib",
-                                               "posix",
-                                               "posixpath",
-                                               "pprint",
-                                               "profile",
-                                               "pstats",
-                                               "pty",
-                                               "pwd",
-                                               "py_compile",
-                                               "pyclbr",
-                                               "pydoc",
-                                               "pydoc_data",
-                                               "pyexpat",
-                                               "queue",
-                                               "quopri",
-                                               "random",
-                                               "re",
-                                               "readline",
-                                               "reprlib",
-                                               "resource",
-                                               "rlcompleter",
-                                               "runpy",
-                                               "sched",
-                                               "secrets",
-                                               "select",
-                                               "selectors",
-                                               "setuptools",
-                                               "shelve",
-                                               "shlex",
-                                               "shutil",
-                                               "signal",
-                                               "site",
-                                               "smtpd",
-                                               "smtplib",
-                                               "sndhdr",
-                                               "socket",
-                                               "socketserver",
-                                               "spwd",
-                                               "sqlite3",
-                                               "sre_compile",
-                                               "sre_constants",
-                                               "sre_parse",
-                                               "ssl",
-                                               "stat",
-                                               "statistics",
-                                               "string",
-                                               "stringprep",
-                                               "struct",
-                                               "subprocess",
-                                               "sunau",
-                                               "symtable",
-                                               "sys",
-                                               "sysconfig",
-                                               "syslog",
-                                               "tabnanny",
-                                               "tarfile",
-                                               "telnetlib",
-                                               "tempfile",
-                                               "termios",
-                                               "test",
-                                               "textwrap",
-                                               "threading",
-                                               "time",
-                                               "timeit",
-                                               "tkinter",
-                                               "token",
-                                               "tokenize",
-                                               "tomllib",
-                                               "trace",
-                                               "traceback",
-                                               "tracemalloc",
-                                               "tty",
-                                               "turtle",
-                                               "turtledemo",
-                                               "types",
-                                               "typing",
-                                               "unicodedata",
-                                               "unittest",
-                                               "urllib",
-                                               "urllib2",
-                                               "uu",
-                                               "uuid",
-                                               "venv",
-                                               "warnings",
-                                               "wave",
-                                               "weakref",
-                                               "webbrowser",
-                                               "winreg",
-                                               "winsound",
-                                               "wsgiref",
-                                               "xdrlib",
-                                               "xml",
-                                               "xmlrpc",
-                                               "zipapp",
-                                               "zipfile",
-                                               "zipimport",
-                                               "zlib",
-                                               "zoneinfo"};
+// Python's own modules, all that some version has or had, and its installers. What of them is not plain data is called by
+// no checkpoint. sys.stdlib_module_names; _compat_pickle has the names of Python 2, which pickle translates.
+constexpr std::string_view kPythonModules =
+    " BaseHTTPServer CGIHTTPServer ConfigParser Cookie Dialog DocXMLRPCServer FileDialog "
+    "HTMLParser Queue ScrolledText SimpleDialog SimpleHTTPServer SimpleXMLRPCServer SocketServer "
+    "StringIO Tix Tkconstants Tkdnd Tkinter UserDict UserList UserString __builtin__ __future__ "
+    "__phello__ _abc _abcoll _aix_support _android_support _apple_support _ast _asyncio "
+    "_bisect _blake2 _bootsubprocess _bz2 _codecs _codecs_cn _codecs_hk _codecs_iso2022 "
+    "_codecs_jp _codecs_kr _codecs_tw _collections _collections_abc _colorize _compat_pickle "
+    "_compression _contextvars _crypt _csv _ctypes _ctypes_test _curses _curses_panel _datetime "
+    "_dbm _decimal _elementtree _frozen_importlib _frozen_importlib_external _functools _gdbm "
+    "_hashlib _heapq _imp _interpchannels _interpqueues _interpreters _io _ios_support _json "
+    "_locale _lsprof _lzma _markupbase _md5 _msi _multibytecodec _multiprocessing _opcode "
+    "_opcode_metadata _operator _osx_support _overlapped _pickle _posixshmem _posixsubprocess "
+    "_py_abc _pydecimal _pyio _pylong _pyrepl _queue _random _remote_debugging _scproxy _sha1 "
+    "_sha2 _sha256 _sha3 _sha512 _signal _sitebuiltins _socket _sqlite3 _sre _ssl _stat "
+    "_statistics _string _strptime _struct _suggestions _symtable _sysconfig _testbuffer "
+    "_testcapi _testimportmultiple _testinternalcapi _testmultiphase _thread _threading_local "
+    "_tkinter _tokenize _tracemalloc _typing _uuid _warnings _weakref _weakrefset _winapi _winreg "
+    "_xxsubinterpreters _xxtestfuzz _zoneinfo _zstd abc aifc annotationlib antigravity anydbm "
+    "argparse array ast asynchat asyncio asyncore atexit audioop base64 bdb binascii bisect "
+    "builtins bz2 cPickle cProfile cStringIO calendar cgi cgitb chunk cmath cmd code codecs "
+    "codeop collections colorsys commands compileall compression concurrent configparser "
+    "contextlib contextvars cookielib copy copy_reg copyreg crypt csv ctypes curses dataclasses "
+    "datetime dbhash dbm decimal difflib dis distutils doctest dumbdbm dummy_thread email "
+    "encodings ensurepip enum errno exceptions faulthandler fcntl filecmp fileinput fnmatch "
+    "fractions ftplib functools gc gdbm genericpath getopt getpass gettext glob graphlib grp gzip "
+    "hashlib heapq hmac html htmlentitydefs http httplib idlelib imaplib imghdr imp importlib "
+    "inspect io ipaddress itertools json keyword lib2to3 linecache locale logging lzma mailbox "
+    "mailcap markupbase marshal math mimetypes mmap modulefinder msilib msvcrt multiprocessing "
+    "netrc nis nntplib nt ntpath nturl2path numbers opcode operator optparse os ossaudiodev "
+    "pathlib pdb pickle pickletools pip pipes pkg_resources pkgutil platform plistlib poplib "
+    "posix posixpath pprint profile pstats pty pwd py_compile pyclbr pydoc pydoc_data pyexpat "
+    "queue quopri random re readline repr reprlib resource rlcompleter robotparser runpy sched "
+    "secrets select selectors setuptools shelve shlex shutil signal site sitecustomize smtpd "
+    "smtplib sndhdr socket socketserver spwd sqlite3 sre_compile sre_constants sre_parse ssl stat "
+    "statistics string stringprep struct subprocess sunau symtable sys sysconfig syslog tabnanny "
+    "tarfile telnetlib tempfile termios test textwrap this thread threading time timeit "
+    "tkColorChooser tkCommonDialog tkFileDialog tkFont tkMessageBox tkSimpleDialog tkinter token "
+    "tokenize tomllib trace traceback tracemalloc ttk tty turtle turtledemo types typing "
+    "unicodedata unittest urllib urllib2 urlparse usercustomize uu uuid venv warnings wave "
+    "weakref webbrowser whichdb winreg winsound wsgiref xdrlib xml xmlrpc xmlrpclib "
+    "xxlimited xxsubtype zipapp zipfile zipimport zlib zoneinfo ";
 
 template <std::size_t n>
 bool is_in(const PlainName (&list)[n], std::string_view module, std::string_view name) {
@@ -381,7 +199,15 @@ bool is_in(const PlainName (&list)[n], std::string_view module, std::string_view
 
 std::string_view package(std::string_view module) { return module.substr(0, module.find('.')); }
 
-bool is_torch_data(std::string_view module, std::string_view name) {
+bool is_of_python(std::string_view module) {
+  return kPythonModules.find(" " + std::string(package(module)) + " ") != std::string_view::npos;
+}
+
+bool is_of_torch_or_numpy(std::string_view module) {
+  return package(module) == "torch" || package(module) == "numpy";
+}
+
+bool is_data_type(std::string_view module, std::string_view name) {
   const bool storage =
       dtype_from_storage_class(name) || name == "UntypedStorage" || name == "TypedStorage";
   if (storage && (module == "torch" || module == "torch.storage" || module == "torch.cuda"))
@@ -391,13 +217,42 @@ bool is_torch_data(std::string_view module, std::string_view name) {
       name.ends_with("Tensor"))
     return dtype_from_storage_class(std::string(name.substr(0, name.size() - 6)) + "Storage")
         .has_value();
-  return module == "torch" && dtype_from_name(name).has_value();
+  return (module == "torch" || module == "numpy") && dtype_from_name(name).has_value();
 }
 
-// As classes are called, by everybody but the builders of Python's own.
+// As classes are called, by everybody but the builders of Python's own: "Linear", "_Inner"; of a dotted name each part.
 bool looks_like_a_class(std::string_view name) {
-  const std::size_t first = name.find_first_not_of('_');
-  return first != std::string_view::npos && std::isupper(static_cast<unsigned char>(name[first]));
+  while (true) {
+    const std::string_view part = name.substr(0, name.find('.'));
+    const std::size_t first = part.find_first_not_of('_');
+    if (first == std::string_view::npos || !std::isupper(static_cast<unsigned char>(part[first])))
+      return false;
+    if (part.size() == name.size()) return true;
+    name.remove_prefix(part.size() + 1);
+  }
+}
+
+// Modules of PyTorch and NumPy whose classes may be called. Others have some that open what they are given: a
+// torch.PyTorchFileWriter empties a file, a torch.distributed.TCPStore connects.
+constexpr std::string_view kMadeByCalls[] = {"torch.nn.",
+                                             "torch.optim.",
+                                             "torch.ao.",
+                                             "torch.distributions.",
+                                             "torch.distributed.checkpoint.metadata",
+                                             "torch.distributed.tensor",
+                                             "torch.distributed._tensor",
+                                             "torch.distributed.fsdp",
+                                             "torch.distributed._shard",
+                                             "torch.distributed.device_mesh",
+                                             "torch.utils.hooks",
+                                             "torch.utils.data.",
+                                             "numpy.random.",
+                                             "numpy.dtypes",
+                                             "numpy.ma."};
+
+// torch.return_types.max, and the like: tuples with names.
+bool is_return_type(std::string_view module, std::string_view name) {
+  return module == "torch.return_types" && name.find('.') == name.npos;
 }
 
 }  // namespace
@@ -406,26 +261,33 @@ bool is_plain_data(std::string_view module, std::string_view name) {
   return is_in(kPlainNames, module, name);
 }
 
-bool runs_code(std::string_view module, std::string_view name) {
+bool runs_code(std::string_view module, std::string_view name, PickleUse::How how) {
   if (is_plain_data(module, name) || is_in(kMadeNames, module, name) ||
       is_in(kMakers, module, name))
     return false;
-  if (std::ranges::find(kPythonModules, package(module)) != std::end(kPythonModules)) return true;
-  const bool torch_or_numpy = package(module) == "torch" || package(module) == "numpy";
-  if (!torch_or_numpy || is_torch_data(module, name)) return false;
+  if (is_of_python(module)) return true;
+  if (!is_of_torch_or_numpy(module) || is_data_type(module, name) || is_return_type(module, name))
+    return false;
+  // A model holds its activation: the function is kept, not called.
+  if (how == PickleUse::How::mention &&
+      (module == "torch.nn.functional" || module == "torch._C._nn") && name.find('.') == name.npos)
+    return false;
   // The way through an attribute: "Size.mro". And functions; of those there are some that load whole files.
-  return name.find('.') != std::string_view::npos || !looks_like_a_class(name);
+  if (name.find('.') != std::string_view::npos || !looks_like_a_class(name)) return true;
+  return how == PickleUse::How::call &&
+         std::ranges::none_of(kMadeByCalls,
+                              [&](std::string_view begin) { return module.starts_with(begin); });
 }
 
 Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::How how) {
-  if (is_plain_data(module, name) || is_in(kMadeNames, module, name) || is_torch_data(module, name))
+  if (is_plain_data(module, name) || is_in(kMadeNames, module, name) || is_data_type(module, name))
     return Verdict::plain;
-  if (runs_code(module, name)) return Verdict::runs_code;
+  if (runs_code(module, name, how)) return Verdict::runs_code;
   if (is_in(kMakers, module, name)) return Verdict::plain;
-  // Not known. A class is needed; a function would run.
-  const bool called = how == PickleUse::How::call;
-  return called && !looks_like_a_class(name.substr(name.rfind('.') + 1)) ? Verdict::runs_code
-                                                                         : Verdict::needs_classes;
+  // Not known. A class is needed; a function would run, and the way through an attribute leads anywhere.
+  if (is_return_type(module, name)) return Verdict::needs_classes;
+  const bool leads_on = how == PickleUse::How::call || name.find('.') != std::string_view::npos;
+  return leads_on && !looks_like_a_class(name) ? Verdict::runs_code : Verdict::needs_classes;
 }
 
 }  // namespace transload

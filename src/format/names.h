@@ -16,8 +16,8 @@ bool is_plain_data(std::string_view module, std::string_view name);
 // class that is needed or, where it cannot be one or is Python's own, code that would run.
 Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::How how);
 
-// Names of Python's own library and of PyTorch that nothing but an attack calls, or that load what this library would not
-// see: refused when a file is opened.
-bool runs_code(std::string_view module, std::string_view name);
+// Whether that use of a name of Python's own library, of PyTorch or of NumPy is one that no checkpoint needs, or loads
+// what this library would not see: refused when a file is opened.
+bool runs_code(std::string_view module, std::string_view name, PickleUse::How how);
 
 }  // namespace transload

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <map>
 
+#include "format/pickle_memo.h"
 #include "transload/error.h"
 #include "types/utf8.h"
 
@@ -138,22 +138,10 @@ class Machine {
     }
   }
 
-  void put(std::uint64_t index, NodeId node) {
-    if (index < dense_memo_.size()) {
-      dense_memo_[index] = node;
-    } else if (index == dense_memo_.size()) {
-      dense_memo_.push_back(node);
-    } else {
-      sparse_memo_[index] = node;
-    }
-  }
-
-  NodeId get(std::uint64_t index) const {
-    if (index < dense_memo_.size()) return dense_memo_[index];
-    const auto found = sparse_memo_.find(index);
-    if (found == sparse_memo_.end())
-      fail("reads memo " + std::to_string(index) + ", which was never stored");
-    return found->second;
+  NodeId get(std::uint64_t number) const {
+    const NodeId* const found = memo_.find(number);
+    if (!found) fail("reads memo " + std::to_string(number) + ", which was never stored");
+    return *found;
   }
 
   NodeId text(std::string_view bytes) {
@@ -359,13 +347,13 @@ class Machine {
         return false;
 
       case 'q':
-        put(take<std::uint8_t>(), top());
+        memo_.put(take<std::uint8_t>(), top());
         return false;
       case 'r':
-        put(take<std::uint32_t>(), top());
+        memo_.put(take<std::uint32_t>(), top());
         return false;
       case 0x94:
-        put(dense_memo_.size() + sparse_memo_.size(), top());
+        memo_.append(top());
         return false;  // MEMOIZE
       case 'h':
         push(get(take<std::uint8_t>()));
@@ -424,8 +412,7 @@ class Machine {
   std::size_t at_ = 0, opcode_at_ = 0;
   std::vector<NodeId> stack_;
   std::vector<std::size_t> marks_;
-  std::vector<NodeId> dense_memo_;
-  std::map<std::uint64_t, NodeId> sparse_memo_;
+  PickleMemo<NodeId> memo_;
 };
 
 }  // namespace

@@ -1,10 +1,14 @@
 // Opcodes: Lib/pickletools.py of CPython.
 #include "format/pickle_scan.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "format/names.h"
+#include "format/pickle_memo.h"
 
 namespace transload {
 namespace {
@@ -16,14 +20,28 @@ struct Known {
     text,
     global,
     result,
-    tuple,
+    tuple,  // that begins with something else than the two below
+    tuple_of_text,
+    tuple_of_global,
     looked_up
   } kind = Kind::nothing;
-  std::uint32_t text =
-      0;  // number in texts_: a text; "module\nname" of a global, or of what made a result; a tuple's first item
+  // Number in texts_: a text; "module\nname" of a global, or of what made a result; what a tuple begins with.
+  std::uint32_t text = 0;
+  // Of a tuple: 1 more than the number of a global in it that runs code when it is called.
+  std::uint32_t function = 0;
 };
 
 constexpr std::size_t kMaxName = 1000;  // what is longer is no name of anything
+
+// What these call is among their arguments: torch/_tensor.py, numpy/random/_pickle.py.
+bool calls_its_first_argument(std::string_view global) {
+  return global == "torch._tensor\n_rebuild_from_type_v2" ||
+         global == "torch.tensor\n_rebuild_from_type_v2" ||
+         global == "torch._tensor\n_rebuild_from_type";
+}
+bool calls_an_argument(std::string_view global) {
+  return global == "numpy.random._pickle\n__generator_ctor";
+}
 
 class Scanner {
  public:
@@ -88,6 +106,13 @@ class Scanner {
     // A name is short; a long text is none, but must not pass for an empty one.
     push({Kind::text, keep(std::string(text.substr(0, kMaxName)))});
   }
+  // With escapes it says something else than it reads; no name that a pickler writes has any.
+  void push_escaped(std::string_view text) {
+    if (text.find('\\') == std::string_view::npos)
+      push_text(text);
+    else
+      push();
+  }
   // A loader would fail on an empty stack; the opcodes before have run by then.
   Known pop() {
     const std::size_t floor = marks_.empty() ? 0 : marks_.back();
@@ -120,11 +145,11 @@ class Scanner {
     };
     if (of.kind == Kind::global || of.kind == Kind::result) {
       const std::string& global = text(of);
-      const std::size_t line = global.find('\n');
-      const Verdict verdict = verdict_of(std::string_view(global).substr(0, line),
-                                         std::string_view(global).substr(line + 1), how);
-      if (of.kind == Kind::global) return known(shown(global), verdict);
-      if (how == How::set_state) return known(shown(global), verdict);
+      // An object has a state to set; a class or a module has none that a pickler would.
+      if (of.kind == Kind::global && how == How::set_state)
+        return known(shown(global) + " itself", Verdict::runs_code);
+      if (of.kind == Kind::global || how == How::set_state)
+        return known(shown(global), verdict(global, how));
       // The result of a call is called: of what it is nobody knows.
       return known(shown(global) + "()", Verdict::runs_code);
     }
@@ -132,6 +157,11 @@ class Scanner {
     // A loader's own persistent_load gives classes too: that of PyTorch's whole modules does.
     if (of.kind == Kind::looked_up) return known("what was looked up", Verdict::needs_classes);
     known("a value that is no name", Verdict::runs_code);
+  }
+
+  static Verdict verdict(std::string_view global, How how) {
+    const std::size_t line = global.find('\n');
+    return verdict_of(global.substr(0, line), global.substr(line + 1), how);
   }
 
   void add(How how, std::string name, Verdict verdict) {
@@ -150,8 +180,13 @@ class Scanner {
     return value;
   }
 
-  void call(How how, const Known& callable) {
+  void call(How how, const Known& callable, const Known& arguments = {}) {
     use(how, callable);
+    if (callable.kind == Kind::global && calls_its_first_argument(text(callable)))
+      use(How::call,
+          arguments.kind == Kind::tuple_of_global ? Known{Kind::global, arguments.text} : Known{});
+    if (callable.kind == Kind::global && calls_an_argument(text(callable)) && arguments.function)
+      use(How::call, {Kind::global, arguments.function - 1});
     if (callable.kind == Kind::global || callable.kind == Kind::result)
       push({Kind::result, callable.text});
     else
@@ -159,15 +194,30 @@ class Scanner {
   }
 
   void persistent(const Known& id) {
-    const bool storage = id.kind == Kind::tuple && text(id) == "storage";
+    const bool storage = id.kind == Kind::tuple_of_text && text(id) == "storage";
     if (!storage) add(How::persistent_id, "an id that is no storage", Verdict::needs_classes);
     push({Kind::looked_up, 0});
   }
 
   void tuple(std::size_t begin) {
-    const Known first = begin < stack_.size() ? stack_[begin] : Known{};
-    stack_.resize(std::min(begin, stack_.size()));
-    push(first.kind == Kind::text ? Known{Kind::tuple, first.text} : Known{});
+    begin = std::min(begin, stack_.size());
+    Known made{Kind::tuple};
+    for (std::size_t i = begin; i < stack_.size(); ++i) {
+      const Known& item = stack_[i];
+      const bool is_global = item.kind == Kind::global;
+      if (i == begin && (is_global || item.kind == Kind::text))
+        made = {is_global ? Kind::tuple_of_global : Kind::tuple_of_text, item.text};
+      if (is_global && runs_when_called(item.text)) made.function = item.text + 1;
+    }
+    stack_.resize(begin);
+    push(made);
+  }
+
+  bool runs_when_called(std::uint32_t global) {
+    if (runs_when_called_.size() <= global) runs_when_called_.resize(texts_.size());
+    std::optional<bool>& known = runs_when_called_[global];
+    if (!known) known = verdict(*texts_[global], How::call) == Verdict::runs_code;
+    return *known;
   }
 
   // Whether it was STOP.
@@ -212,7 +262,7 @@ class Scanner {
         push();
         break;
       case ')':
-        push({Kind::tuple, keep("")});
+        push({Kind::tuple});
         break;
       case 'I':
       case 'L':
@@ -241,11 +291,11 @@ class Scanner {
       case 'S': {  // quoted, as Python prints it
         std::string_view quoted = line();
         if (quoted.size() >= 2) quoted = quoted.substr(1, quoted.size() - 2);
-        push_text(quoted);
+        push_escaped(quoted);
         break;
       }
       case 'V':
-        push_text(line());
+        push_escaped(line());
         break;
       case 'X':
       case 'T':
@@ -300,25 +350,28 @@ class Scanner {
         pop_to_mark();
         break;
       case 'p':
-        memo_[std::string(line())] = top();
+        if (const auto number = written_number()) memo_.put(*number, top());
         break;
       case 'q':
-        memo_[std::to_string(number(1))] = top();
+        memo_.put(number(1), top());
         break;
       case 'r':
-        memo_[std::to_string(number(4))] = top();
+        memo_.put(number(4), top());
         break;
       case 0x94:
-        memo_[std::to_string(memo_.size())] = top();
+        memo_.append(top());
         break;
       case 'g':
-        get(std::string(line()));
+        if (const auto number = written_number())
+          get(*number);
+        else
+          push();
         break;
       case 'h':
-        get(std::to_string(number(1)));
+        get(number(1));
         break;
       case 'j':
-        get(std::to_string(number(4)));
+        get(number(4));
         break;
       case 'c': {
         const std::string_view module = line();
@@ -349,10 +402,11 @@ class Scanner {
         call(How::call, callable);
         break;
       }
-      case 'R':
-        pop();
-        call(How::call, pop());
+      case 'R': {
+        const Known arguments = pop();
+        call(How::call, pop(), arguments);
         break;
+      }
       case 0x81:
         pop();
         call(How::make, pop());
@@ -387,9 +441,20 @@ class Scanner {
     return false;
   }
 
-  void get(const std::string& key) {
-    const auto found = memo_.find(key);
-    push(found == memo_.end() ? Known{} : found->second);
+  void get(std::uint64_t number) {
+    const Known* const found = memo_.find(number);
+    push(found ? *found : Known{});
+  }
+
+  // The number of a memo entry, in digits. What Python takes for one besides, as "+1" and "0_1", no pickler writes: it makes
+  // readers differ on what the memo holds.
+  std::optional<std::uint64_t> written_number() {
+    const std::string_view digits = line();
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (error == std::errc() && std::to_string(value) == digits) return value;
+    add(How::mention, "a memo entry with an odd number", Verdict::runs_code);
+    return std::nullopt;
   }
 
   std::span<const std::byte> bytes_;
@@ -397,9 +462,10 @@ class Scanner {
   std::size_t at_ = 0, opcode_at_ = 0;
   std::vector<Known> stack_;
   std::vector<std::size_t> marks_;
-  std::map<std::string, Known> memo_;
+  PickleMemo<Known> memo_;
   std::map<std::string, std::uint32_t> numbers_;
   std::vector<const std::string*> texts_;
+  std::vector<std::optional<bool>> runs_when_called_;  // by number of a text
   std::map<std::pair<How, std::string>, std::size_t> seen_;
   PickleScan found_;
 };

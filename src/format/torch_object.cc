@@ -237,15 +237,15 @@ NodeId TorchObjects::encode(std::span<const NodeId> a) {
   return nodes_.bytes(bytes);
 }
 
-// Of a callable: what it is called for by a file that no writer of models has made.
-void TorchObjects::refuse_code(NodeId callable) const {
+void TorchObjects::refuse_code(NodeId callable, Made made) const {
   if (options_.keep_calls || nodes_.kind(callable) != ValueKind::global) return;
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
-  if (!runs_code(module, name)) return;
+  const auto how = made == Made::by_call ? PickleUse::How::call : PickleUse::How::make;
+  if (!runs_code(module, name, how)) return;
   throw UnsafePickleError(
       where_ + ": calls " + dotted(module, name) +
-      ", which no model needs: a trap for programs that unpickle it. Nothing was "
-      "called; scan lists all that it would do, keep_calls keeps it as an inert object");
+      ", which is no plain data: a program that unpickles this file runs it. Nothing was called "
+      "here; scan lists all that it would do, keep_calls keeps it as an inert object");
 }
 
 void TorchObjects::check_layout(NodeId arguments) const {
@@ -266,10 +266,10 @@ NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
   if (!is_name)
     throw FormatError("calls a value of kind " + std::string(name(nodes_.kind(callable))));
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
-  refuse_code(callable);
+  refuse_code(callable, made);
   // The function that a subclass of Tensor is made by stands among the arguments.
   if (known(callable) == Known::from_type && !nodes_.items(arguments).empty())
-    refuse_code(nodes_.items(arguments)[0]);
+    refuse_code(nodes_.items(arguments)[0], Made::by_call);
   if (module == "torch.serialization" && name == "_get_layout") check_layout(arguments);
   if (options_.refuse_objects && !is_plain_data(module, name)) {
     throw UnsafePickleError(

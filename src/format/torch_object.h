@@ -55,7 +55,7 @@ class TorchObjects : public PickleObjects {
   NodeId encode(std::span<const NodeId> arguments);
   NodeId inert(NodeId callable, NodeId arguments, Made made);
   NodeId parts_of(NodeId callable, std::span<const NodeId> arguments);
-  void refuse_code(NodeId callable) const;
+  void refuse_code(NodeId callable, Made made) const;
   void check_layout(NodeId arguments) const;
   Dims dims(NodeId node, const char* what) const;
   bool truth(NodeId node, const char* what) const;

@@ -1,13 +1,17 @@
 """What would run code where it is unpickled: scan names it, open refuses it, and nothing of it ever runs."""
+import datetime
+import io
 import json
-import os
 import pickle
 import resource
 import struct
 import subprocess
+import tarfile
 import zipfile
 
+import numpy as np
 import pytest
+import torch
 from conftest import PROGRAM
 
 PLAIN = b"ctorch\nSize\n"
@@ -88,6 +92,22 @@ WAYS = {
     "a blank in the name": ("os.system ", b"\x80\x02cos\nsystem \n)R"),
     "in a frame": ("os.system", b"\x80\x04\x95" + struct.pack("<Q", 40) + called(glob("os", "system"), "true")),
     "in a wrong frame": ("os.system", b"\x80\x04\x95" + struct.pack("<Q", 2**62) + called(glob("os", "system"), "true")),
+    "a text line with escapes": ("a name that is made while loading", b"\x80\x04V\\u0073ubprocess\nVPopen\n\x93)R"),
+    "a quoted text with escapes": ("a name that is made while loading", b"\x80\x04S'\\x73ubprocess'\nS'Popen'\n\x93)R"),
+    "memo numbers that are written oddly": ("a memo entry with an odd number", b"\x80\x04Vcollections\np1\n0VCounter\np2\n0" +
+                                            text("subprocess") + b"p+1\n0" + text("Popen") + b"p0_2\n0h\x01h\x02\x93)R"),
+    "a memo that is overwritten": ("subprocess.Popen", b"\x80\x04" + text("collections") + b"q\x01\x940" + text("subprocess") +
+                                   b"q\x010" + text("Popen") + b"q\x000h\x01h\x00\x93)R"),
+    "a name of Python 2": ("SocketServer.TCPServer", b"\x80\x02" + called(glob("SocketServer", "TCPServer"), "x")),
+    "a module behind a module": ("_sqlite3.Connection", b"\x80\x02" + called(glob("_sqlite3", "Connection"), "x")),
+    "a class of torch that writes": ("torch._C.PyTorchFileWriter", b"\x80\x02" + called(glob("torch._C", "PyTorchFileWriter"), "x")),
+    "a class of torch that connects": ("torch.distributed.TCPStore", b"\x80\x02" + called(glob("torch.distributed", "TCPStore"), "x")),
+    "through a module of others": ("my_package.os.Popen", b"\x80\x04" + called(stack_glob("my_package", "os.Popen"), "x")),
+    "what torch calls for it": ("my_package.run_it", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") + b"(" +
+                                glob("my_package", "run_it") + glob("torch", "Tensor") + b"(" + text("x") + b"t}tR"),
+    "what numpy calls for it": ("my_package.run_it", b"\x80\x02" + glob("numpy.random._pickle", "__generator_ctor") + b"(" +
+                                text("x") + glob("my_package", "run_it") + b"tR"),
+    "a class is changed": ("torch.nn.Module itself", b"\x80\x02" + glob("torch.nn", "Module") + b"N}" + text("forward") + b"Ns\x86b"),
     "a second protocol": ("os.system", b"\x80\x02N0\x80\x05" + called(glob("os", "system"), "true")),
 }
 # After these a loader fails, but what comes before has run.
@@ -157,6 +177,40 @@ def test_what_breaks_later_has_run_before(tmp_path, way):
     bare.write_bytes(BROKEN[way])
     assert "os.system" in dangerous_names(scanned(bare)[0])
     assert refused(tmp_path / "m.pt")
+
+
+def test_every_pickle_of_a_stream_is_looked_at(tmp_path):
+    """PyTorch unpickles five, whatever protocol each is of; before 0.1.10 those in a tar."""
+    magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+    path = tmp_path / "m.pt"
+    for content in (magic + WAYS["protocol 0"][1] + b".", magic + b"N.N.N." + WAYS["reduce"][1] + b".",
+                    b"N." + WAYS["protocol 0"][1] + b"."):
+        path.write_bytes(content)
+        assert "os.system" in dangerous_names(scanned(path)[0])
+    with tarfile.open(path, "w") as tar:
+        for name, data in ("sys_info", pickle.dumps({}, 2)), ("pickle", pickle.dumps(0, 2) + WAYS["protocol 0"][1] + b"."):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    [found] = scanned(path)
+    assert found["format"] == "tar" and found["broken"] and "os.system" in dangerous_names(found)
+
+
+def test_what_is_no_pickle_is_not_called_one(tmp_path):
+    for content in b"\x89PNG\r\n\x1a\n" + bytes(100), b"all: build\n", b"(dp0\nS'abc":
+        (tmp_path / "x").write_bytes(content)
+        [found] = scanned(tmp_path / "x")
+        assert found["format"] == "unknown" and found["broken"] and not found["uses"]
+
+
+def test_models_that_hold_functions_need_classes(tmp_path):
+    """A layer holds its activation: that is no call."""
+    torch.save(torch.nn.TransformerEncoderLayer(8, 2), tmp_path / "m.pt")
+    torch.save({"dtype": np.float32, "max": torch.ones(2, 2).max(0), "at": datetime.timezone.utc}, tmp_path / "n.pt")
+    layer, values = scanned(tmp_path / "m.pt", tmp_path / "n.pt")
+    assert layer["verdict"] == values["verdict"] == "needs classes"
+    for path in tmp_path / "m.pt", tmp_path / "n.pt":
+        assert subprocess.run([PROGRAM, "load", path], capture_output=True, timeout=60).returncode == 0
 
 
 def test_archives_that_readers_read_differently(tmp_path):
