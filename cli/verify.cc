@@ -95,11 +95,12 @@ void verify_file(const VerifyArguments& arguments) {
     seconds = progress.seconds();
   }
   const std::string file = printable(arguments.file.string());
-  std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file, human(result.nbytes),
-                           human_rate(result.nbytes, seconds));
-  if (result.without_crc)
+  std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file,
+                           human(result.checked_nbytes),
+                           human_rate(result.checked_nbytes, seconds));
+  if (result.unchecked_nbytes)
     std::cout << fmt::format("{}: {} have no checksum in the file; a manifest can tell\n", file,
-                             human(result.without_crc));
+                             human(result.unchecked_nbytes));
   if (arguments.manifest.empty() && arguments.new_manifest.empty()) return;
   const Manifest found = manifest_of(open(arguments.file, arguments.open));
   if (!arguments.manifest.empty()) {

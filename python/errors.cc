@@ -20,8 +20,8 @@ PyObject* define(nb::module_& module, const char* name, const char* doc, PyObjec
                  PyObject* also = nullptr) {
   const nb::object bases = also ? nb::object(nb::make_tuple(nb::handle(base), nb::handle(also)))
                                 : nb::object(nb::make_tuple(nb::handle(base)));
-  PyObject* const type = PyErr_NewExceptionWithDoc(
-      (std::string("transload.") + name).c_str(), doc, bases.ptr(), nullptr);
+  PyObject* const type = PyErr_NewExceptionWithDoc((std::string("transload.") + name).c_str(), doc,
+                                                   bases.ptr(), nullptr);
   if (!type) throw nb::python_error();
   module.attr(name) = nb::handle(type);
   return type;
@@ -31,30 +31,45 @@ void raise(PyObject* type, const Error& error) { PyErr_SetString(type, error.wha
 
 void raise_io(const IoError& error) {
   const nb::object made = nb::handle(types.io)(error.what());
-  nb::setattr(made, "errno", error.error_number() ? nb::object(nb::int_(error.error_number()))
-                                                  : nb::object(nb::none()));
+  nb::setattr(
+      made, "errno",
+      error.error_number() ? nb::object(nb::int_(error.error_number())) : nb::object(nb::none()));
   PyErr_SetObject(types.io, made.ptr());
 }
 
 }  // namespace
 
 void define_errors(nb::module_& module) {
-  types.error = define(module, "Error", "What transload throws: where, what was found, what was "
-                       "expected, and the way out.", PyExc_Exception);
+  types.error = define(module, "Error",
+                       "What transload throws: where, what was found, what was "
+                       "expected, and the way out.",
+                       PyExc_Exception);
   types.io = define(module, "IoError", "The operating system refused; `errno` says why.",
                     types.error, PyExc_OSError);
-  types.format = define(module, "FormatError", "A damaged file, or none of the format it seemed to "
-                        "be.", types.error, PyExc_ValueError);
-  types.unsupported = define(module, "UnsupportedError", "A sound file or request that needs what "
-                             "transload does not do.", types.error);
-  types.unsafe_pickle = define(module, "UnsafePickleError", "A pickle names a class or function "
-                               "that is not plain data.", types.error);
-  types.placement = define(module, "PlacementError", "Rules for devices that conflict, or a device "
-                           "that is not there.", types.error, PyExc_RuntimeError);
-  types.mismatch = define(module, "MismatchError", "Keys, shapes or dtypes that do not fit; lists "
-                          "all of them.", types.error, PyExc_RuntimeError);
-  types.device = define(module, "DeviceError", "A device's driver failed, or its memory is not "
-                        "enough.", types.error, PyExc_RuntimeError);
+  types.format = define(module, "FormatError",
+                        "A damaged file, or none of the format it seemed to "
+                        "be.",
+                        types.error, PyExc_ValueError);
+  types.unsupported = define(module, "UnsupportedError",
+                             "A sound file or request that needs what "
+                             "transload does not do.",
+                             types.error);
+  types.unsafe_pickle = define(module, "UnsafePickleError",
+                               "A pickle names a class or function "
+                               "that is not plain data.",
+                               types.error);
+  types.placement = define(module, "PlacementError",
+                           "Rules for devices that conflict, or a device "
+                           "that is not there.",
+                           types.error, PyExc_RuntimeError);
+  types.mismatch = define(module, "MismatchError",
+                          "Keys, shapes or dtypes that do not fit; lists "
+                          "all of them.",
+                          types.error, PyExc_RuntimeError);
+  types.device = define(module, "DeviceError",
+                        "A device's driver failed, or its memory is not "
+                        "enough.",
+                        types.error, PyExc_RuntimeError);
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
       std::rethrow_exception(thrown);

@@ -6,12 +6,12 @@
 namespace transload::python {
 namespace {
 
-constexpr int kMaxDepth = 400;  // of Python objects in each other; Python's own pickle allows about as much
+constexpr int kMaxDepth =
+    400;  // of Python objects in each other; Python's own pickle allows about as much
 
 std::string text_of(nb::handle object) {
   Py_ssize_t size = 0;
-  nb::object bytes =
-      nb::steal(PyUnicode_AsEncodedString(object.ptr(), "utf-8", "surrogatepass"));
+  nb::object bytes = nb::steal(PyUnicode_AsEncodedString(object.ptr(), "utf-8", "surrogatepass"));
   char* data = nullptr;
   if (!bytes || PyBytes_AsStringAndSize(bytes.ptr(), &data, &size) != 0) throw nb::python_error();
   return {data, static_cast<std::size_t>(size)};
@@ -72,16 +72,15 @@ class Collector {
     const long long value = PyLong_AsLongLongAndOverflow(o.ptr(), &overflow);
     if (overflow == 0) return nodes_->integer(value);
     const auto bits = nb::cast<std::size_t>(o.attr("bit_length")());
-    const nb::object bytes =
-        o.attr("to_bytes")(bits / 8 + 1, "little", nb::arg("signed") = true);
+    const nb::object bytes = o.attr("to_bytes")(bits / 8 + 1, "little", nb::arg("signed") = true);
     return nodes_->big_integer(
         {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.ptr())), bits / 8 + 1});
   }
 
   NodeId add_new(nb::handle o) {
     if (PyBytes_CheckExact(o.ptr()))
-      return nodes_->bytes({PyBytes_AS_STRING(o.ptr()),
-                            static_cast<std::size_t>(PyBytes_GET_SIZE(o.ptr()))});
+      return nodes_->bytes(
+          {PyBytes_AS_STRING(o.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(o.ptr()))});
     if (PyByteArray_CheckExact(o.ptr()))
       return nodes_->bytearray({PyByteArray_AS_STRING(o.ptr()),
                                 static_cast<std::size_t>(PyByteArray_GET_SIZE(o.ptr()))});
@@ -114,8 +113,9 @@ class Collector {
       const Level level(*this, key);
       const NodeId key_node = add(key);
       if (!nodes_->can_be_key(key_node))
-        throw UnsupportedError(where() + ": a key of type " + class_name(key) +
-                               "; keys can be None, bool, int, float, str, bytes and tuples of them");
+        throw UnsupportedError(
+            where() + ": a key of type " + class_name(key) +
+            "; keys can be None, bool, int, float, str, bytes and tuples of them");
       nodes_->set(node, key_node, add(PyTuple_GET_ITEM(pair.ptr(), 1)));
     }
     return node;
@@ -162,7 +162,8 @@ class Collector {
     const Tensor tensor = to_tensor(parts);
     if (what == "storage") {
       const std::uint32_t number = number_of(tensor.storage());
-      return nodes_->storage(number, tensor.dtype(), tensor.storage().nbytes() / itemsize(tensor.dtype()));
+      return nodes_->storage(number, tensor.dtype(),
+                             tensor.storage().nbytes() / itemsize(tensor.dtype()));
     }
     TensorRow row;
     row.storage = number_of(tensor.storage());
@@ -202,7 +203,8 @@ class Collector {
     const nb::object module = nb::getattr(o, "__module__", nb::none());
     const nb::object name = nb::getattr(o, "__qualname__", nb::none());
     if (module.is_none() || name.is_none()) unsaveable(o);
-    if (text_of(name).find('<') != std::string::npos) unsaveable(o);  // a lambda, or local to a function
+    if (text_of(name).find('<') != std::string::npos)
+      unsaveable(o);  // a lambda, or local to a function
     return nodes_->global(text_of(module), text_of(name));
   }
 
@@ -265,7 +267,7 @@ Tensor to_tensor(nb::handle d) {
   };
   // Borrowed: whoever calls keeps the bytes. The key tells storages apart, not addresses: empty ones have none.
   const std::shared_ptr<void> owner(std::shared_ptr<void>(),
-                                    reinterpret_cast<void*>(key));  // NOLINT
+                                    reinterpret_cast<void*>(key));                       // NOLINT
   const Storage storage(*device, reinterpret_cast<std::byte*>(address), nbytes, owner);  // NOLINT
   Tensor tensor(storage, *dtype, dims(d[5]), dims(d[6]), nb::cast<std::int64_t>(d[7]));
   tensor.requires_grad = nb::cast<bool>(d[8]);

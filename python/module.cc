@@ -14,7 +14,6 @@
 
 #include "convert.h"
 #include "errors.h"
-#include "plan/select.h"
 #include "types/node_table.h"
 
 namespace transload::python {
@@ -266,21 +265,18 @@ std::pair<NodeId, std::string> entry_of(const Opened& opened, NodeId node, std::
   return {value, std::string(name(nodes.kind(value)))};
 }
 
-nb::dict plan_of(const Opened& opened, const nb::dict& options, bool array_library_allocates) {
+nb::dict plan_of(const Opened& opened, const nb::dict& options) {
   const Index& index = opened.index;
   LoadOptions load = load_options(options);
-  if (array_library_allocates)
-    load.allocate = [](Device device, std::uint64_t) { return Storage(device, nullptr, 0, {}); };
-  Index part = index;
+  // The array library allocates each storage.
+  load.allocate = [](Device device, std::uint64_t) { return Storage(device, nullptr, 0, {}); };
   Plan plan;
   {
     const nb::gil_scoped_release released;
-    if (!load.select.keep.empty() || !load.select.drop.empty() || !load.select.rename.empty())
-      part.contents = transload::select(index.contents, load.select);
-    plan = plan_load(part, load, memory_for(part, load.map_location));
+    plan = plan_load(index, load, memory_for(index, load.map_location));
   }
   nb::dict data;
-  data["text"] = str(plan, part);
+  data["text"] = str(plan, index);
   nb::list devices, storages;
   for (const DeviceNeed& need : plan.devices) {
     nb::dict one;
@@ -292,7 +288,7 @@ nb::dict plan_of(const Opened& opened, const nb::dict& options, bool array_libra
     devices.append(one);
   }
   std::vector<nb::list> keys(index.storages.size());
-  for (const NamedTensor& tensor : part.contents.tensors()) {
+  for (const NamedTensor& tensor : plan.contents.tensors()) {
     const std::uint32_t s = tensor.value.storage_number();
     if (s < keys.size()) keys[s].append(nb::str(tensor.name.c_str(), tensor.name.size()));
   }
@@ -328,11 +324,9 @@ std::pair<Names, Names> fill(const Opened& opened, const nb::list& names, const 
   filling.strict = nb::cast<bool>(options["strict"]);
   filling.verify = nb::cast<bool>(options["verify"]);
   filling.engine = engine_of(options);
-  const auto path = nb::cast<std::filesystem::path>(options["path"]);
   filling.transactional = nb::cast<bool>(options["transactional"]);
   const nb::gil_scoped_release released;
-  const FillResult result = filling.transactional ? load_into(live, path, filling)
-                                                  : load_into(live, opened.index, filling);
+  const FillResult result = load_into(live, opened.index, filling);
   return {result.missing, result.unexpected};
 }
 
@@ -384,12 +378,6 @@ void define_index(nb::module_& module) {
                        metadata[nb::str(key.c_str(), key.size())] =
                            nb::str(value.c_str(), value.size());
                      return metadata;
-                   })
-      .def_prop_ro("nbytes",
-                   [](const Opened& o) {
-                     std::uint64_t nbytes = 0;
-                     for (const File& file : o.index.files) nbytes += file.nbytes;
-                     return nbytes;
                    })
       .def_prop_ro("root", [](const Opened& o) { return o.index.contents.nodes().root; })
       .def("kind",

@@ -138,8 +138,8 @@ class Builder {
       case ValueKind::ordered_dict: {
         const auto entries = nodes_.entries(node);
         for (std::size_t i = 0; i < entries.size(); i += 2) {
-          if (PyObject_SetItem(made_[node].ptr(), at(entries[i]).ptr(),
-                               at(entries[i + 1]).ptr()) != 0) {
+          if (PyObject_SetItem(made_[node].ptr(), at(entries[i]).ptr(), at(entries[i + 1]).ptr()) !=
+              0) {
             throw nb::python_error();
           }
         }
@@ -197,8 +197,10 @@ class Builder {
         return steal(PyLong_FromLongLong(nodes_.as_integer(node)));
       case ValueKind::big_integer: {
         const std::string_view bytes = nodes_.as_text(node);
-        return nb::module_::import_("builtins").attr("int").attr("from_bytes")(
-            nb::bytes(bytes.data(), bytes.size()), "little", nb::arg("signed") = true);
+        return nb::module_::import_("builtins")
+            .attr("int")
+            .attr("from_bytes")(nb::bytes(bytes.data(), bytes.size()), "little",
+                                nb::arg("signed") = true);
       }
       case ValueKind::real:
         return steal(PyFloat_FromDouble(nodes_.as_real(node)));
@@ -237,8 +239,9 @@ class Builder {
     return make_tensor_(
         row.storage == TensorRow::kNoStorage ? nb::object(nb::none()) : storage(row.storage),
         dtype(row.dtype), dims_object(nodes_.shape(node)), dims_object(nodes_.stride(node)),
-        row.storage_offset, static_cast<bool>(row.requires_grad), static_cast<bool>(row.is_parameter),
-        static_cast<bool>(row.conj), static_cast<bool>(row.neg));
+        row.storage_offset, static_cast<bool>(row.requires_grad),
+        static_cast<bool>(row.is_parameter), static_cast<bool>(row.conj),
+        static_cast<bool>(row.neg));
   }
 
   nb::object storage(std::uint32_t number) {

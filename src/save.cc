@@ -25,6 +25,13 @@ const Format& format_for(const std::filesystem::path& path, const std::string& w
   return format;
 }
 
+std::vector<std::string> tags_of(const Index& index) {
+  std::vector<std::string> tags;
+  for (const StoredStorage& storage : index.storages)
+    tags.push_back(index.locations[storage.location]);
+  return tags;
+}
+
 // The location to write for a storage that is on `tag`. Rules over keys see the first tensor that uses it.
 std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateDict& state,
                                      const MapLocation& map_location) {
@@ -34,22 +41,17 @@ std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateD
     const std::uint32_t s = tensor.value.storage_number();
     if (s != TensorRow::kNoStorage && keys[s].empty()) keys[s] = tensor.name;
   }
-  using Of = MapLocation::Rule::Of;
   for (std::size_t s = 0; s < tags.size(); ++s) {
     if (tags[s].empty()) continue;  // on meta: no bytes that could be anywhere else
     for (const MapLocation::Rule& rule : map_location.rules()) {
-      std::optional<Device> device;
-      if (rule.of == Of::automatic)
+      if (rule.of == MapLocation::Rule::Of::automatic)
         throw PlacementError("map_location \"auto\" places tensors; a file's tags need a device");
-      if (rule.of == Of::everything || (rule.of == Of::tag && rule.pattern == tags[s]) ||
-          (rule.of == Of::key && fits(rule.pattern, keys[s]))) {
-        device = rule.device;
-      }
-      if (rule.of == Of::function)
-        device = rule.function({tags[s], state.storages()[s].nbytes(), keys[s]});
+      const auto device = rule.device_for({tags[s], state.storages()[s].nbytes(), keys[s]});
       if (!device) continue;
-      if (device->kind == DeviceKind::meta)
-        throw PlacementError("a file cannot hold tensors tagged \"meta\" with bytes");
+      if (device->kind == DeviceKind::meta) {
+        throw PlacementError("rule \"" + rule.str() + "\" tags \"" + keys[s] +
+                             "\" as on meta, but a file has its bytes");
+      }
       tags[s] = device->str();
       break;
     }
@@ -73,7 +75,7 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
   for (const Literal& literal : layout.literals) put(literal);
   const std::vector<std::uint32_t> crcs = write_pieces(layout.index, source, file, options.engine);
   if (format.seal) {
-    for (const Literal& literal : format.seal(layout, crcs, crc32_of)) put(literal);
+    for (const Literal& literal : format.seal(layout, crcs)) put(literal);
   }
   for (const Piece& piece : layout.index.pieces)
     result.nbytes = std::max(result.nbytes, piece.extent.offset + piece.extent.nbytes);
@@ -109,6 +111,35 @@ SaveResult convert_shards(const Index& index, const std::filesystem::path& to, S
   return result;
 }
 
+// Of what a salvaged index holds the checksums decide: says in why_lost of each storage that is damaged.
+void compare_checksums(const Index& index, const Engine& engine,
+                       std::vector<std::string>& why_lost) {
+  const auto compare = [&](std::span<const std::uint32_t> pieces) {
+    const std::vector<std::uint32_t> crcs = crcs_of(index, pieces, engine);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const Piece& piece = index.pieces[pieces[i]];
+      if (crcs[i] != *piece.crc32)
+        why_lost[piece.storage] = "its bytes are not those that were saved";
+    }
+  };
+  std::vector<std::uint32_t> together;
+  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
+    const Piece& piece = index.pieces[p];
+    if (!piece.crc32) continue;
+    if (piece.encoding == Encoding::as_is) {
+      together.push_back(p);
+      continue;
+    }
+    // What does not inflate must not keep the others from being compared.
+    try {
+      compare({&p, 1});
+    } catch (const FormatError&) {
+      why_lost[piece.storage] = "it is damaged, and does not inflate";
+    }
+  }
+  compare(together);
+}
+
 }  // namespace
 
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
@@ -126,12 +157,9 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
                    const SaveOptions& options, const OpenOptions& open_options) {
   const Index index = open(from, open_options);
   if (options.format == "shards") return convert_shards(index, to, options, open_options);
-  std::vector<std::string> tags;
-  for (const StoredStorage& storage : index.storages)
-    tags.push_back(index.locations[storage.location]);
   SaveOptions writing = options;
   if (writing.metadata.empty()) writing.metadata = index.metadata;
-  return write(index.contents, mapped_tags(std::move(tags), index.contents, options.map_location),
+  return write(index.contents, mapped_tags(tags_of(index), index.contents, options.map_location),
                {{}, &index}, to, writing);
 }
 
@@ -141,36 +169,10 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
   if (!format.salvage)
     throw UnsupportedError(from.string() + ": only files of torch.save can be recovered");
   std::vector<std::string> why_lost;
-  Index index = format.salvage(from, open_options, why_lost);
-  std::vector<std::uint32_t> checked;
-  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
-    if (index.pieces[p].crc32) checked.push_back(p);
-  }
-  const auto check = [&](std::span<const std::uint32_t> pieces) {
-    const std::vector<std::uint32_t> crcs = crcs_of(index, pieces, options.engine);
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      const Piece& piece = index.pieces[pieces[i]];
-      if (crcs[i] != *piece.crc32)
-        why_lost[piece.storage] = "its bytes are not those that were saved";
-    }
-  };
-  // What does not inflate must not keep the others from being checked: those one by one, before the rest together.
-  std::erase_if(checked, [&](std::uint32_t p) {
-    if (index.pieces[p].encoding == Encoding::as_is) return false;
-    try {
-      check({&p, 1});
-    } catch (const FormatError&) {
-      why_lost[index.pieces[p].storage] = "it is damaged, and does not inflate";
-    }
-    return true;
-  });
-  check(checked);
+  const Index index = format.salvage(from, open_options, why_lost);
+  compare_checksums(index, options.engine, why_lost);
   std::vector<bool> lost;
-  std::vector<std::string> tags;
-  for (std::size_t s = 0; s < index.storages.size(); ++s) {
-    lost.push_back(!why_lost[s].empty());
-    tags.push_back(index.locations[index.storages[s].location]);
-  }
+  for (const std::string& why : why_lost) lost.push_back(!why.empty());
   const StateDict kept = without(index.contents, lost);
   std::set<std::string> whole;
   for (const NamedTensor& tensor : kept.tensors()) whole.insert(tensor.name);
@@ -184,7 +186,7 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
                                                 ? why_lost[s]
                                                 : "another part of the same tensor is lost");
   }
-  result.saved = write(kept, tags, {{}, &index}, to, options);
+  result.saved = write(kept, tags_of(index), {{}, &index}, to, options);
   return result;
 }
 

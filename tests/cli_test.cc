@@ -212,8 +212,12 @@ TEST_F(Cli, LoadTakesRulesSelectionsAndADtype) {
       run("load " + kToy +
           " --map-location 'net1.*:meta' --map-location cpu --drop '*.bias' --dtype float16");
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.out, "2 tensors, ")) << result.out;
+  EXPECT_TRUE(contains(result.out, "2 tensors, 40 bytes read")) << result.out;
   EXPECT_TRUE(contains(result.out, "meta: ")) << result.out;
+  EXPECT_TRUE(contains(result.out, "cpu: 20 bytes of tensors; allocated memory grew by 64 bytes, "
+                                   "64 were planned"))
+      << result.out;
+  EXPECT_TRUE(contains(run("explain " + kToy + " --keep '*.bias'").out, "44 bytes in 2 transfers"));
 }
 
 TEST_F(Cli, ATagOfADeviceThatIsNotHereNamesTheWayOut) {

@@ -1,4 +1,4 @@
-// Plan: every decision of a load or a save, as plain data, made before any of it has an effect.
+// Plan: every decision of a load or a fill, as plain data, made before any of it has an effect.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,8 @@ class MapLocation {
     Device device;
     Function function;
     std::string str() const;  // as the user wrote it
+    // Where it sends a storage; nothing: it does not fit, or is `automatic`, which the plan decides.
+    std::optional<Device> device_for(const Stored& storage) const;
   };
 
   MapLocation() = default;             // each where it was saved
@@ -41,8 +43,8 @@ class MapLocation {
   MapLocation(const char* text) : MapLocation(std::string_view(text)) {}
   MapLocation(const std::string& text) : MapLocation(std::string_view(text)) {}
   MapLocation(Function function);
-  MapLocation(
-      std::initializer_list<const char*> rules);  // {"encoder.*:cuda:0", "cuda:1=cpu", "cpu"}
+  // {"encoder.*:cuda:0", "cuda:1=cpu", "cpu"}
+  MapLocation(std::initializer_list<const char*> rules);
 
   // "cuda:1": everything there. "cuda:3=cuda:0": what was saved there, as torch's dict. "encoder.*:cuda:0": the
   // tensors with such keys. "auto": devices in the order of their free memory, then the CPU. Throws PlacementError
@@ -93,10 +95,9 @@ struct Transfer {
   static constexpr std::uint32_t kAsIs = 0xFFFFFFFF;
   std::uint32_t piece, target;
   std::uint64_t piece_offset, nbytes;  // bytes of the piece, as stored
-  // of the first byte; with a box: number of the first element, in its order
-  std::uint64_t target_offset;
-  std::uint64_t numel = 0;      // with a box: how many elements from there on
-  std::uint32_t steps = kAsIs;  // number in Plan::steps
+  std::uint64_t target_offset;         // of the first byte; 0 with a box, which has its own
+  std::uint64_t first = 0, numel = 0;  // with a box: elements, by number in its order
+  std::uint32_t steps = kAsIs;         // number in Plan::steps
   // what it fills: of a load the number of the storage, of a load_into that of the key
   std::uint32_t fills = 0;
 };
@@ -113,6 +114,8 @@ struct DeviceNeed {
 };
 
 struct Plan {
+  // Of a load what will be there: selected, renamed and cast, every tensor on meta.
+  StateDict contents;
   std::vector<std::string> rules;     // why storages go where they go, as the user wrote it
   std::vector<Placement> placements;  // one per storage, not per tensor: tied weights stay tied
   std::vector<Target> targets;
@@ -125,7 +128,7 @@ struct Plan {
   std::uint64_t staging_nbytes = 0;  // host memory besides, at most: pinned if a GPU is in the plan
 };
 
-// A plan for people: each device with its storages, rules and bytes; host peak; then the largest tensors.
+// A plan for people: each device with its storages, rules and bytes; then what is read, and the staging memory.
 std::string str(const Plan& plan, const Index& index);
 
 }  // namespace transload

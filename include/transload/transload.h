@@ -81,7 +81,8 @@ struct LoadOptions {
 };
 
 // What the file holds and where its bytes lie. Reads headers only, no tensor's bytes. The format is
-// recognised by content. Of a model in shards, `path` is the folder or its index (*.index.json). Throws IoError, FormatError, UnsupportedError, UnsafePickleError.
+// recognised by content. Of a model in shards, `path` is the folder or its index (*.index.json). Throws IoError,
+// FormatError, UnsupportedError, UnsafePickleError.
 Index open(const std::filesystem::path& path, const OpenOptions& options = {});
 
 // Every decision of load(): pure, allocates nothing, opens nothing. `memory` holds the devices that the
@@ -95,18 +96,18 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
 
 // Loads a file: each storage once, straight to where it is to live. A failure leaves nothing behind.
 StateDict load(const std::filesystem::path& path, const LoadOptions& options = {});
-StateDict load(Index index, const LoadOptions& options = {});  // of what open() gave
+StateDict load(const Index& index, const LoadOptions& options = {});  // of what open() gave
 
 struct FillOptions {
   Selection select{};  // of the file's tensors, before they are matched with the live ones
   std::string at{};    // the part of a checkpoint that is meant, as "model_state_dict"
   bool strict = true;  // missing and unexpected keys are an error
-  // Everything is loaded beside the live tensors first: a failure changes nothing.
+  // Of files: everything is loaded beside the live tensors first, so that a failure to read changes nothing.
   bool transactional = false;
-  // Compares the bytes of the file with its checksums, where it has any, before the first live byte changes.
+  // Of files: compares their bytes with their checksums, where they have any, before the first live byte changes.
   bool verify = false;
   Engine engine{};
-  OpenOptions open{};
+  OpenOptions open{};  // of the path
 };
 
 struct FillResult {
@@ -156,9 +157,8 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
                    const SaveOptions& options = {}, const OpenOptions& open_options = {});
 
 struct VerifyResult {
-  std::uint64_t nbytes = 0;  // of tensors, compared with checksums
-  std::uint64_t without_crc =
-      0;  // of tensors that have none in the file: safetensors, or CRCs turned off
+  std::uint64_t checked_nbytes = 0;    // of tensors, compared with checksums
+  std::uint64_t unchecked_nbytes = 0;  // of those that have none: safetensors, or CRCs turned off
 };
 
 // Reads the whole file and compares each member of an archive with its checksum, which PyTorch never does. Throws

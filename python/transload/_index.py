@@ -107,7 +107,7 @@ class Index(Mapping[Any, Any]):
         """What load() would do with these options: where each storage goes and why, and what that takes. Of the whole
         file. Raises as load() would, before anything is allocated."""
         arrays = array_library()
-        return Plan(self._core.plan(options(arrays, _core.devices(), map_location=map_location, **chosen), True))
+        return Plan(self._core.plan(options(arrays, _core.devices(), map_location=map_location, **chosen)))
 
 
 class Plan:

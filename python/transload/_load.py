@@ -144,7 +144,6 @@ def load_into(
             progress=show,
             at=at,
             strict=strict,
-            path=file,
             transactional=transactional,
         )
         if _is_instance_of(live, "torch.nn", "Module"):
@@ -203,7 +202,7 @@ def save(
 
     format: "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip.
     compact: a tensor that uses a part of its storage is saved without the rest.
-    allow_objects: write objects of other classes too, as pickle does; without, UnsupportedError names the key.
+    allow_objects: write objects of other classes too, as pickle does; without, they are an UnsafePickleError.
     map_location: the tags to write, instead of the devices that the tensors are on.
     metadata: of safetensors, texts by name.
 

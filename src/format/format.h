@@ -35,22 +35,18 @@ struct Layout {
   std::shared_ptr<const void> of_format;  // what the format's own seal() wants to find again
 };
 
-using Crc32Function = std::uint32_t (*)(std::span<const std::byte>);
-
 struct Format {
   std::string_view name;             // as `inspect` prints it and `convert --to` takes it
   bool (*recognizes)(const Probe&);  // by its first bytes, never by the file's suffix
-  Index (*read)(const std::filesystem::path&,
-                const OpenOptions&);  // everything except tensor bytes
+  Index (*read)(const std::filesystem::path&, const OpenOptions&);  // all but tensors' bytes
   // The state dict's tensors keep their storages' numbers; `tags` has the location of each to be written, empty for
   // one without bytes. `name` is the file's. Null: only read.
   Layout (*lay_out)(const StateDict&, std::span<const std::string> tags, std::string_view name,
                     const SaveOptions&);
   // What is only known once the bytes were written: more literals. crc32: of each piece, by number. Null: nothing.
-  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32,
-                               Crc32Function of_bytes);
+  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32);
   // Compares with its checksums what read() did read, and is no tensor's. Throws FormatError. Null: there are none.
-  void (*verify_texts)(const File&, Crc32Function of_bytes) = nullptr;
+  void (*verify_texts)(const File&) = nullptr;
   // As read(), of a file that is cut short or damaged: `lost` says of each storage why it is not there; empty: it is, as
   // far as its checksum says. Null: what cannot be read is lost.
   Index (*salvage)(const std::filesystem::path&, const OpenOptions&,
@@ -59,12 +55,12 @@ struct Format {
 
 extern const Format kTorchZip, kSafetensors, kShards;
 
-// The first that recognises the file reads it, so the strictest come first.
-std::span<const Format* const> format_list();
-// Throws FormatError that says what the file is.
+// The format of a file: the first that recognises it. Throws FormatError that says what the file is.
 const Format& format_of(const std::filesystem::path& path);
 const Format& format_of(const File& file);
-const Format& format_named(
-    std::string_view name);  // throws UnsupportedError with the names there are
+const Format& format_named(std::string_view name);  // UnsupportedError has the names there are
+
+// Compares with its checksums what of the files is no tensor's: the values above all.
+void verify_texts(const Index& index);
 
 }  // namespace transload

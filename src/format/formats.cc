@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kHeadNbytes = 1024;
 
+// The first that recognises a file reads it, so the strictest come first.
 const Format* const kFormats[] = {&kTorchZip, &kSafetensors, &kShards};
 
 // What people hand over instead of a model, by its first bytes.
@@ -32,8 +33,6 @@ std::string diagnose(std::string_view head, std::uint64_t nbytes) {
 }
 
 }  // namespace
-
-std::span<const Format* const> format_list() { return kFormats; }
 
 const Format& format_of(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -67,6 +66,13 @@ std::vector<std::pair<std::string, bool>> formats() {
   for (const Format* format : kFormats)
     all.emplace_back(format->name, format->lay_out != nullptr || format == &kShards);
   return all;
+}
+
+void verify_texts(const Index& index) {
+  for (const File& file : index.files) {
+    const Format& format = format_of(file);
+    if (format.verify_texts) format.verify_texts(file);
+  }
 }
 
 Index open(const std::filesystem::path& path, const OpenOptions& options) {

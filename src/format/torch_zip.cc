@@ -18,6 +18,7 @@
 #include "format/torch_object.h"
 #include "format/zip.h"
 #include "format/zip_search.h"
+#include "io/crc32.h"
 #include "types/checked.h"
 #include "types/node_table.h"
 
@@ -175,7 +176,7 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
 }
 
 // Every member that is no storage's: the pickle above all, of which PyTorch does not check the checksum either.
-void verify_texts(const File& file, Crc32Function crc32_of) {
+void verify_texts(const File& file) {
   ZipArchive zip(file);
   std::vector<ZipMember*> all;
   for (ZipMember& member : zip.members()) all.push_back(&member);
@@ -363,8 +364,7 @@ Layout lay_out(const StateDict& state, std::span<const std::string> tags,
 }
 
 // Everything but the storages' bytes. It stands between them, and the descriptors want their CRCs.
-std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> crc_of_piece,
-                          Crc32Function crc32_of) {
+std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> crc_of_piece) {
   const auto& planned = *static_cast<const TorchZipLayout*>(layout.of_format.get());
   const ZipLayout& zip = planned.members.zip;
   std::vector<Literal> literals;

@@ -1,4 +1,5 @@
 // map_location: rules as text, and which of them decides.
+#include "plan/select.h"
 #include "transload/error.h"
 #include "transload/plan.h"
 
@@ -27,6 +28,23 @@ std::string MapLocation::Rule::str() const {
       return "auto";
   }
   return "";
+}
+
+std::optional<Device> MapLocation::Rule::device_for(const Stored& storage) const {
+  const auto if_it = [&](bool does_fit) { return does_fit ? std::optional(device) : std::nullopt; };
+  switch (of) {
+    case Of::everything:
+      return device;
+    case Of::tag:
+      return if_it(pattern == storage.tag);
+    case Of::key:
+      return if_it(fits(pattern, storage.key));
+    case Of::function:
+      return function(storage);
+    case Of::automatic:
+      break;
+  }
+  return std::nullopt;
 }
 
 MapLocation::Rule MapLocation::parse(std::string_view text) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "plan/select.h"
 #include "types/nearest.h"
@@ -78,9 +79,9 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
   }
   Matches matches;
   std::vector<std::string> wrong;
-  std::map<std::string, bool> wanted;
+  std::set<std::string> wanted;
   for (const NamedTensor& target : live.tensors()) {
-    wanted[target.name] = true;
+    wanted.insert(target.name);
     const auto found = by_name.find(target.name);
     if (found == by_name.end()) {
       matches.result.missing.push_back(target.name);

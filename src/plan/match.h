@@ -19,6 +19,9 @@ struct Matches {
   FillResult result;
 };
 
+// The copies of a file's bytes into what it matches.
+Plan plan_fill(const Matches& matches, const Index& index, const FillOptions& options);
+
 // Throws MismatchError with everything that does not fit: missing and unexpected keys if options.strict, shapes, dtypes.
 Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,
               const std::string& source_name);

@@ -1,4 +1,4 @@
-// plan_load_into: the copies from a file into tensors that already live.
+// plan_fill: the copies from a file into tensors that already live.
 #include <map>
 #include <set>
 #include <tuple>
@@ -6,12 +6,11 @@
 #include "plan/match.h"
 #include "plan/transfers.h"
 #include "types/box.h"
+#include "types/pieces.h"
 
 namespace transload {
 
-Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions& options) {
-  const std::string file = index.files.empty() ? "the file" : index.files.front().path.string();
-  const Matches matches = match(live, index.contents, options, file);
+Plan plan_fill(const Matches& matches, const Index& index, const FillOptions& options) {
   const std::vector<std::uint32_t> pieces = pieces_by_storage(index);
   Plan plan;
   plan.rules.push_back("where the live tensor is");
@@ -51,8 +50,12 @@ Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions
                        !steps.neg && is_dense(*steps.box);
     const std::uint32_t piece = pieces[m.source_storage];
     if (as_is) {
-      add_in_order(plan, {piece, target->second, steps.box->source_origin, m.source.nbytes(),
-                          steps.box->target_origin, 0, Transfer::kAsIs, key});
+      add_in_order(plan, {.piece = piece,
+                          .target = target->second,
+                          .piece_offset = steps.box->source_origin,
+                          .nbytes = m.source.nbytes(),
+                          .target_offset = steps.box->target_origin,
+                          .fills = key});
     } else {
       add_boxed(plan, piece, target->second, std::move(steps), key);
     }

@@ -6,6 +6,8 @@
 #include "plan/transfers.h"
 #include "types/checked.h"
 #include "types/node_table.h"
+#include "types/pieces.h"
+#include "types/scalar.h"
 
 namespace transload {
 namespace {
@@ -19,10 +21,20 @@ struct Decision {
   std::uint32_t rule;
 };
 
+// How the tensors that are to be loaded use a storage.
+struct Use {
+  bool any = false, one_dtype = true;
+  Dtype dtype = Dtype::uint8;  // of the first
+  std::uint64_t itemsize = 1;  // the largest
+};
+
 class Planner {
  public:
   Planner(const Index& index, const LoadOptions& options, const std::vector<MemoryUse>& memory)
-      : index_(index), options_(options), memory_(memory) {
+      : index_(index),
+        options_(options),
+        memory_(memory),
+        contents_(select(index.contents, options.select)) {
     plan_.slot_nbytes = slot_nbytes(options.engine.staging_nbytes);
     for (const auto& rule : options.map_location.rules()) plan_.rules.push_back(rule.str());
     plan_.rules.push_back("where it was saved");
@@ -38,7 +50,7 @@ class Planner {
     name_storages();
     std::vector<std::uint32_t> order;  // in the order of the file
     for (std::uint32_t s = 0; s < index_.storages.size(); ++s) {
-      if (used_[s]) order.push_back(s);
+      if (used_[s].any) order.push_back(s);
     }
     std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
       return place(pieces, a) < place(pieces, b);
@@ -47,6 +59,7 @@ class Planner {
     for (const std::uint32_t s : order) place_storage(s, pieces[s]);
     for (auto& [device, need] : needs_) plan_.devices.push_back(need);
     check_memory();
+    plan_.contents = cast_contents();
     finish(plan_, index_, options_.engine);
     return std::move(plan_);
   }
@@ -66,11 +79,10 @@ class Planner {
     return {pieces[s] == kNoPiece ? 0 : index_.pieces[pieces[s]].extent.offset, s};
   }
 
-  // Which storages any tensor that is to be loaded uses, and what dtype all of them have.
+  // Which storages any tensor that is to be loaded uses, and as what.
   void find_used() {
-    const NodeTable& nodes = index_.contents.nodes();
+    const NodeTable& nodes = contents_.nodes();
     used_.resize(index_.storages.size());
-    dtypes_.resize(index_.storages.size());
     const std::vector<std::uint32_t> mentions = nodes.mentions();
     for (NodeId node = 0; node < nodes.size(); ++node) {
       if (mentions[node] == 0) continue;
@@ -79,10 +91,26 @@ class Planner {
       const std::uint32_t s = nodes.storage_number(node);
       if (s == TensorRow::kNoStorage) continue;
       const Dtype dtype = kind == ValueKind::tensor ? nodes.row(node).dtype : nodes.as_dtype(node);
-      if (used_[s] && dtypes_[s] != dtype) dtypes_[s] = Dtype::bits8;  // several: not to be cast
-      if (!used_[s]) dtypes_[s] = dtype;
-      used_[s] = true;
+      Use& use = used_[s];
+      if (!use.any) use.dtype = dtype;
+      // A storage that stands for itself says how many elements it has: it stays what it is.
+      use.one_dtype = use.one_dtype && use.dtype == dtype && kind == ValueKind::tensor;
+      use.itemsize = std::max(use.itemsize, itemsize(dtype));
+      use.any = true;
     }
+  }
+
+  // The tensors of storages that are cast are of the new dtype.
+  StateDict cast_contents() const {
+    if (!options_.dtype) return contents_;
+    const auto nodes = std::make_shared<NodeTable>(contents_.nodes());
+    for (NodeId node = 0; node < nodes->size(); ++node) {
+      if (nodes->kind(node) != ValueKind::tensor) continue;
+      TensorRow& row = nodes->row(node);
+      if (row.storage != TensorRow::kNoStorage && casts(row.storage)) row.dtype = *options_.dtype;
+    }
+    const auto storages = contents_.storages();
+    return StateDict(nodes, {storages.begin(), storages.end()});
   }
 
   // Only rules over keys and functions need names.
@@ -93,7 +121,7 @@ class Planner {
     });
     if (!needed) return;
     keys_.resize(index_.storages.size());
-    for (const NamedTensor& tensor : index_.contents.tensors()) {
+    for (const NamedTensor& tensor : contents_.tensors()) {
       const std::uint32_t s = tensor.value.storage_number();
       if (s != TensorRow::kNoStorage) keys_[s].push_back(tensor.name);
     }
@@ -101,12 +129,14 @@ class Planner {
 
   std::uint64_t nbytes_there(std::uint32_t s) const {
     const std::uint64_t stored = index_.storages[s].nbytes;
-    return casts(s) ? stored / itemsize(dtypes_[s]) * itemsize(*options_.dtype) : stored;
+    return casts(s) ? stored / itemsize(used_[s].dtype) * itemsize(*options_.dtype) : stored;
   }
 
   bool casts(std::uint32_t s) const {
-    return options_.dtype && info(dtypes_[s]).kind == DtypeKind::floating &&
-           dtypes_[s] != *options_.dtype && can_cast(dtypes_[s], *options_.dtype);
+    const Use& use = used_[s];
+    return options_.dtype && use.any && use.one_dtype &&
+           info(use.dtype).kind == DtypeKind::floating && use.dtype != *options_.dtype &&
+           can_cast(use.dtype, *options_.dtype);
   }
 
   // The first of the rules over keys that fits each tensor's name: they must agree.
@@ -118,8 +148,8 @@ class Planner {
       for (std::uint32_t r = 0; r < rules.size(); ++r) {
         if (rules[r].of != MapLocation::Rule::Of::key || !fits(rules[r].pattern, key)) continue;
         if (decided && decided->device != rules[r].device) {
-          throw PlacementError(index_.files.front().path.string() + ": \"" + *decided_by +
-                               "\" and \"" + key + "\" share storage \"" + index_.storages[s].key +
+          throw PlacementError(in_file() + "\"" + *decided_by + "\" and \"" + key +
+                               "\" share storage \"" + index_.storages[s].key +
                                "\", but the rules send it to " + decided->device.str() +
                                " and to " + rules[r].device.str());
         }
@@ -147,48 +177,40 @@ class Planner {
     const std::string& tag = index_.locations[index_.storages[s].location];
     const auto& rules = options_.map_location.rules();
     const std::optional<Decision> of_key = keys_.empty() ? std::nullopt : by_key(s);
+    const MapLocation::Stored stored{
+        tag, index_.storages[s].nbytes,
+        keys_.empty() || keys_[s].empty() ? std::string_view() : keys_[s].front()};
+    using Of = MapLocation::Rule::Of;
     for (std::uint32_t r = 0; r < rules.size(); ++r) {
-      switch (rules[r].of) {
-        case MapLocation::Rule::Of::everything:
-          return {rules[r].device, r};
-        case MapLocation::Rule::Of::tag:
-          if (rules[r].pattern == tag) return {rules[r].device, r};
-          break;
-        case MapLocation::Rule::Of::key:
-          if (of_key && of_key->rule == r) return *of_key;
-          break;
-        case MapLocation::Rule::Of::function: {
-          const std::string_view key =
-              keys_[s].empty() ? std::string_view() : std::string_view(keys_[s].front());
-          if (const auto device = rules[r].function({tag, index_.storages[s].nbytes, key}))
-            return {*device, r};
-          break;
-        }
-        case MapLocation::Rule::Of::automatic:
-          return {automatic(s), r};
+      if (rules[r].of == Of::automatic) return {automatic(s), r};
+      if (rules[r].of == Of::key) {
+        if (of_key && of_key->rule == r) return *of_key;
+      } else if (const auto device = rules[r].device_for(stored)) {
+        return {*device, r};
       }
     }
     const auto saved = Device::parse(tag);
-    const auto last = static_cast<std::uint32_t>(rules.size());
-    if (!saved || !left_.contains(*saved)) {
-      std::string here;
-      for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
-      throw PlacementError(index_.files.front().path.string() + ": storage \"" +
-                           index_.storages[s].key + "\" was saved on \"" + tag +
-                           "\", which is not here (" + here +
-                           "); pass map_location \"cpu\", or \"" + tag + "=cpu\"");
-    }
-    return {*saved, last};
+    if (saved && left_.contains(*saved)) return {*saved, static_cast<std::uint32_t>(rules.size())};
+    throw PlacementError(in_file() + "storage \"" + index_.storages[s].key + "\" was saved on \"" +
+                         tag + "\", which is not here (" + devices_here() +
+                         "); pass map_location \"cpu\", or \"" + tag + "=cpu\"");
+  }
+
+  std::string in_file() const { return index_.files.front().path.string() + ": "; }
+
+  std::string devices_here() const {
+    std::string here;
+    for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
+    return here;
   }
 
   void place_storage(std::uint32_t s, std::uint32_t piece) {
     const Decision decision = decide(s);
     if (!left_.contains(decision.device)) {
-      std::string here;
-      for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
-      throw PlacementError("rule \"" + plan_.rules[decision.rule] + "\" sends storage \"" +
-                           index_.storages[s].key + "\" to " + decision.device.str() +
-                           ", which is not here; the devices here are " + here);
+      throw PlacementError(in_file() + "rule \"" + plan_.rules[decision.rule] +
+                           "\" sends storage \"" + index_.storages[s].key + "\" to " +
+                           decision.device.str() + ", which is not here; the devices here are " +
+                           devices_here());
     }
     const std::uint64_t nbytes = nbytes_there(s);
     Placement& placement = plan_.placements[s];
@@ -213,16 +235,17 @@ class Planner {
       steps = static_cast<std::uint32_t>(plan_.steps.size());
       Steps step;
       step.swap_nbytes = stored.swap_nbytes;
-      // Swapping alone works on any element that is a whole number of units.
-      step.from = casts(s)                  ? dtypes_[s]
-                  : stored.swap_nbytes == 8 ? Dtype::int64
-                  : stored.swap_nbytes == 4 ? Dtype::int32
-                  : stored.swap_nbytes == 2 ? Dtype::int16
-                                            : Dtype::uint8;
+      step.from = casts(s) ? used_[s].dtype : unit_dtype(stored.swap_nbytes);
       step.to = casts(s) ? *options_.dtype : step.from;
       plan_.steps.push_back(step);
     }
-    add_in_order(plan_, {piece, placement.target, 0, stored.nbytes, placement.offset, 0, steps, s});
+    add_in_order(plan_, {.piece = piece,
+                         .target = placement.target,
+                         .piece_offset = 0,
+                         .nbytes = stored.nbytes,
+                         .target_offset = placement.offset,
+                         .steps = steps,
+                         .fills = s});
   }
 
   // Whether its bytes lie in the file as they are to be in memory, and where elements may begin.
@@ -230,7 +253,7 @@ class Planner {
     if (!options_.mapped || piece == kNoPiece || casts(s)) return false;
     return index_.storages[s].swap_nbytes == 1 &&
            index_.pieces[piece].encoding == Encoding::as_is &&
-           index_.pieces[piece].extent.offset % itemsize(dtypes_[s]) == 0;
+           index_.pieces[piece].extent.offset % used_[s].itemsize == 0;
   }
 
   void map(Placement& placement, const Extent& extent) {
@@ -303,8 +326,8 @@ class Planner {
   const LoadOptions& options_;
   const std::vector<MemoryUse>& memory_;
   Plan plan_;
-  std::vector<bool> used_;
-  std::vector<Dtype> dtypes_;
+  StateDict contents_;                          // of the file, selected and renamed
+  std::vector<Use> used_;                       // by storage
   std::vector<std::vector<std::string>> keys_;  // by storage
   std::map<Device, std::uint64_t> left_, alignment_;
   std::map<Device, std::uint32_t> slabs_;  // the open one, in Plan::targets

@@ -4,27 +4,9 @@
 
 #include "types/box.h"
 #include "types/checked.h"
+#include "types/pieces.h"
 
 namespace transload {
-
-std::vector<std::uint32_t> pieces_by_storage(const Index& index) {
-  std::vector<std::uint32_t> pieces(index.storages.size(), kNoPiece);
-  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
-    std::uint32_t& of_storage = pieces[index.pieces[p].storage];
-    const StoredStorage& storage = index.storages[index.pieces[p].storage];
-    if (of_storage != kNoPiece) {
-      throw UnsupportedError("storage \"" + storage.key +
-                             "\" lies in several pieces of the file, which is not read yet");
-    }
-    of_storage = p;
-  }
-  return pieces;
-}
-
-std::uint64_t slot_nbytes(std::uint64_t staging_nbytes) {
-  constexpr std::uint64_t kMost = 4 << 20, kLeast = 64 << 10;
-  return std::clamp<std::uint64_t>(staging_nbytes / 16 / 4096 * 4096, kLeast, kMost);
-}
 
 void add_in_order(Plan& plan, const Transfer& whole) {
   std::uint64_t from_size = 1, to_size = 1;
@@ -48,15 +30,17 @@ void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps step
   const auto number = static_cast<std::uint32_t>(plan.steps.size());
   for (const BoxRange& range :
        split(box, itemsize(steps.from), itemsize(steps.to), plan.slot_nbytes)) {
-    plan.transfers.push_back({piece, target, range.source_offset, range.source_nbytes, range.first,
-                              range.numel, number, fills});
+    plan.transfers.push_back({.piece = piece,
+                              .target = target,
+                              .piece_offset = range.source_offset,
+                              .nbytes = range.source_nbytes,
+                              .target_offset = 0,
+                              .first = range.first,
+                              .numel = range.numel,
+                              .steps = number,
+                              .fills = fills});
   }
   plan.steps.push_back(std::move(steps));
-}
-
-bool goes_straight(const Transfer& transfer, const Index& index) {
-  return transfer.steps == Transfer::kAsIs &&
-         index.pieces[transfer.piece].encoding == Encoding::as_is;
 }
 
 void finish(Plan& plan, const Index& index, const Engine& engine) {

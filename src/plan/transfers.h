@@ -8,17 +8,7 @@
 
 namespace transload {
 
-// The piece of each storage; kNoPiece where it has no bytes. UnsupportedError for a storage that lies in several.
-inline constexpr std::uint32_t kNoPiece = 0xFFFFFFFF;
-std::vector<std::uint32_t> pieces_by_storage(const Index& index);
-
-// Whether its bytes are in the file as they are to be in memory.
-bool goes_straight(const Transfer& transfer, const Index& index);
-
-// The length of a slot, for a budget of staging memory.
-std::uint64_t slot_nbytes(std::uint64_t staging_nbytes);
-
-// Bytes [offset, offset + nbytes) of a piece, to target_offset on, cast and swapped as `steps` says but in their order.
+// Cuts `whole` into transfers that keep the order of its bytes; they may be cast and swapped.
 void add_in_order(Plan& plan, const Transfer& whole);
 
 // Elements of a box, whose origins count from the start of the storage that the piece is.

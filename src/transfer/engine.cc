@@ -9,11 +9,11 @@
 #include "io/crc32.h"
 #include "io/file.h"
 #include "io/piece_reader.h"
-#include "plan/transfers.h"
 #include "transfer/steps.h"
 #include "transfer/verify.h"
 #include "transfer/workers.h"
 #include "types/box.h"
+#include "types/pieces.h"
 
 namespace transload {
 namespace {
@@ -33,8 +33,8 @@ struct Slot {
 };
 
 // Of a storage, for who is told of a failure: "encoder.weight" (float32 [10, 10]).
-std::string first_user(const Index& index, std::uint32_t storage) {
-  for (const NamedTensor& tensor : index.contents.tensors()) {
+std::string first_user(const Plan& plan, const Index& index, std::uint32_t storage) {
+  for (const NamedTensor& tensor : plan.contents.tensors()) {
     if (tensor.value.storage_number() == storage)
       return '"' + tensor.name + "\" (" + str(tensor.value) + ")";
   }
@@ -197,7 +197,8 @@ class Loader {
     if (number == kNobody) return;
     const Transfer& t = transfer(number);
     error.add("for " +
-              (plan_.keys.empty() ? first_user(index_, t.fills) : '"' + plan_.keys[t.fills] + '"') +
+              (plan_.keys.empty() ? first_user(plan_, index_, t.fills)
+                                  : '"' + plan_.keys[t.fills] + '"') +
               ", " + std::to_string(t.nbytes) + " bytes to " + device_of(t).str());
   }
 
@@ -293,7 +294,7 @@ class Loader {
       return base + box.target_origin + static_cast<std::uint64_t>(index) * to_size;
     };
     if (on_host) {
-      for_each_run(box, t.target_offset, t.numel,
+      for_each_run(box, t.first, t.numel,
                    [&](std::int64_t from, std::int64_t to, std::int64_t count) {
                      convert(steps, element(from), source_step, place(to), target_step,
                              static_cast<std::uint64_t>(count));
@@ -304,8 +305,7 @@ class Loader {
     through_slot(number, at_fault, [&](Slot& slot) {
       std::uint64_t staged = 0;
       for_each_run(
-          box, t.target_offset, t.numel,
-          [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+          box, t.first, t.numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
             const auto elements = static_cast<std::uint64_t>(count);
             convert(steps, element(from), source_step, slot.bytes.data() + staged, 1, elements);
             const std::uint64_t runs = target_step == 1 ? 1 : elements,
@@ -417,7 +417,7 @@ std::vector<Storage> allocate_targets(const Plan& plan, const Index& index,
       const auto count = std::count_if(first, plan.placements.end(), of_target);
       if (count > 0) {
         const auto number = static_cast<std::uint32_t>(first - plan.placements.begin());
-        error.add("for " + first_user(index, number) +
+        error.add("for " + first_user(plan, index, number) +
                   (count > 1 ? " and " + std::to_string(count - 1) + " more storages" : ""));
       }
       throw;

@@ -1,8 +1,8 @@
 #include "transfer/parts.h"
 
 #include "io/crc32.h"
-#include "plan/transfers.h"
 #include "transfer/workers.h"
+#include "types/pieces.h"
 
 namespace transload {
 namespace {

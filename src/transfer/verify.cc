@@ -2,8 +2,8 @@
 
 #include "io/crc32.h"
 #include "io/piece_reader.h"
-#include "plan/transfers.h"
 #include "transfer/parts.h"
+#include "types/pieces.h"
 
 namespace transload {
 namespace {

@@ -7,11 +7,11 @@
 
 #include "io/crc32.h"
 #include "io/piece_reader.h"
-#include "plan/transfers.h"
 #include "transfer/engine.h"
 #include "transfer/parts.h"
 #include "transfer/steps.h"
-#include "types/box.h"
+#include "types/pieces.h"
+#include "types/scalar.h"
 
 namespace transload {
 namespace {
@@ -66,10 +66,7 @@ class Fetcher {
     Steps steps;
     steps.swap_nbytes = index.storages[storage].swap_nbytes;
     if (steps.swap_nbytes > 1) {
-      const Dtype unit = steps.swap_nbytes == 8   ? Dtype::int64
-                         : steps.swap_nbytes == 4 ? Dtype::int32
-                                                  : Dtype::int16;
-      steps.from = steps.to = unit;
+      steps.from = steps.to = unit_dtype(steps.swap_nbytes);
       convert(steps, bytes.data(), 1, bytes.data(), 1, bytes.size() / steps.swap_nbytes);
     }
     return bytes;

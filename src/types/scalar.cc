@@ -244,6 +244,13 @@ void cast_real_to_complex(Dtype from, const std::byte* source, Dtype part, std::
 
 }  // namespace
 
+Dtype unit_dtype(std::uint8_t nbytes) {
+  return nbytes == 8   ? Dtype::int64
+         : nbytes == 4 ? Dtype::int32
+         : nbytes == 2 ? Dtype::int16
+                       : Dtype::uint8;
+}
+
 double element_as_double(Dtype dtype, const std::byte* element) {
   double value;
   cast_elements(part_of(dtype), element, Dtype::float64, reinterpret_cast<std::byte*>(&value), 1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "transload/dtype.h"
 
@@ -10,6 +11,9 @@ namespace transload {
 // The value of the element at `element`, which need not be aligned; of a complex one its real part. The dtype must be
 // one that can be cast.
 double element_as_double(Dtype dtype, const std::byte* element);
+
+// An integer of so many bytes: swapping them works on any element that is a whole number of such units.
+Dtype unit_dtype(std::uint8_t nbytes);
 
 // Converts `count` elements that stand side by side, as torch's copy_ does on a CPU: to a smaller float it rounds to
 // nearest even (by way of float32, as torch), float to integer drops the fraction, integers wrap, anything but zero is
