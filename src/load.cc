@@ -15,8 +15,7 @@ namespace transload {
 namespace {
 
 // Each stored storage over its place in the allocated targets. One that is not loaded, or goes to meta, has no bytes.
-std::vector<Storage> storages_in(const Plan& plan, const Index& index,
-                                 std::span<const Storage> targets);
+std::vector<Storage> storages_in(const Plan& plan, std::span<const Storage> targets);
 
 }  // namespace
 
@@ -36,7 +35,7 @@ StateDict load(const Index& index, const LoadOptions& options) {
     run_load(plan, index, targets, options.engine);  // the only step that takes time
   }
   require_unchanged(index.files);
-  return plan.contents.over(storages_in(plan, index, targets));  // now over real bytes
+  return plan.contents.over(storages_in(plan, targets));  // now over real bytes
 }
 
 std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_location) {
@@ -78,14 +77,13 @@ VerifyResult verify(const std::filesystem::path& path, const Engine& engine,
 
 namespace {
 
-std::vector<Storage> storages_in(const Plan& plan, const Index& index,
-                                 std::span<const Storage> targets) {
+std::vector<Storage> storages_in(const Plan& plan, std::span<const Storage> targets) {
   std::vector<Storage> storages;
   storages.reserve(plan.placements.size());
   for (std::size_t s = 0; s < plan.placements.size(); ++s) {
     const Placement& placement = plan.placements[s];
     if (placement.target == Placement::kNowhere) {
-      storages.push_back(index.contents.storages()[s]);
+      storages.push_back(plan.contents.storages()[s]);
       continue;
     }
     const Storage& target = targets[placement.target];

@@ -248,6 +248,8 @@ TEST_F(Load, APlanIsOfWhatIsSelectedAndSaysWhatWillBeThere) {
   EXPECT_EQ(plan.devices[0].storage_nbytes, 880u);
   ASSERT_EQ(plan.contents.size(), 2u);
   EXPECT_EQ(plan.contents.tensor("first.bias").dtype(), Dtype::float64);
+  options.map_location = "meta";
+  EXPECT_EQ(load(index, options).tensor("first.weight").dtype(), Dtype::float64);
 }
 
 TEST_F(LoadInto, TransactionallyFillsAPartOfACheckpoint) {

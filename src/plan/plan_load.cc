@@ -109,8 +109,11 @@ class Planner {
       TensorRow& row = nodes->row(node);
       if (row.storage != TensorRow::kNoStorage && casts(row.storage)) row.dtype = *options_.dtype;
     }
-    const auto storages = contents_.storages();
-    return StateDict(nodes, {storages.begin(), storages.end()});
+    std::vector<Storage> storages(contents_.storages().begin(), contents_.storages().end());
+    for (std::uint32_t s = 0; s < storages.size(); ++s) {
+      if (casts(s)) storages[s] = Storage(kMeta, nullptr, nbytes_there(s), storages[s].owner());
+    }
+    return StateDict(nodes, std::move(storages));
   }
 
   // Only rules over keys and functions need names.
