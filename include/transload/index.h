@@ -19,6 +19,7 @@ struct File {
   std::uint64_t nbytes = 0;  // when it was opened
   std::shared_ptr<const int> descriptor;
   std::int64_t written_ns = 0;  // when it was written last, as of the opening: since 1970
+  std::uint64_t begin = 0;      // of its bytes in what was opened; not 0: a part of a file
 };
 
 // Bytes in one of an Index's files.

@@ -198,8 +198,11 @@ NodeId TorchObjects::make_meta_tensor(std::span<const NodeId> a) {
   row.dtype = nodes_.as_dtype(a[0]);
   row.requires_grad = truth(a[3], "requires_grad");
   const Dims shape = dims(a[1], "shape"), stride = dims(a[2], "stride");
-  if (shape.size() != stride.size())
-    throw FormatError("a meta tensor whose shape and strides differ in length");
+  try {
+    Tensor(Storage(kMeta, nullptr, ~std::uint64_t{0}, nullptr), row.dtype, shape, stride);
+  } catch (const Error& error) {
+    throw FormatError(error.what());
+  }
   return nodes_.tensor(row, {shape.begin(), shape.size()}, {stride.begin(), stride.size()});
 }
 

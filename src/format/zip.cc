@@ -50,141 +50,230 @@ std::string label_of(const ZipMember& member) {
 
 }  // namespace
 
+namespace {
+
+[[noreturn]] void fail_at(const File& file, std::uint64_t offset, const std::string& what) {
+  throw FormatError(file.path.string() + ": offset " + std::to_string(offset) + ": " + what);
+}
+
+// What the end records of an archive say of its directory.
+struct End {
+  std::uint64_t offset, nbytes;  // of the end record, its comment included
+  std::uint64_t count, directory_nbytes, directory_offset, disk;
+};
+
+// The last bytes of a file, in which the end records stand; `found`: where in them the end record is, or npos.
+struct Tail {
+  std::string bytes;
+  std::uint64_t offset;
+  std::size_t found;
+};
+
+Tail read_tail(const File& file) {
+  const std::uint64_t nbytes =
+      std::min(file.nbytes, kEndNbytes + kMaxCommentNbytes + kLocatorNbytes + kEnd64Nbytes);
+  Tail tail{read_text(file, file.nbytes - nbytes, nbytes), file.nbytes - nbytes, 0};
+  tail.found = tail.bytes.rfind("PK\5\6");
+  if (tail.found != std::string::npos && nbytes - tail.found < kEndNbytes)
+    tail.found = std::string::npos;
+  return tail;
+}
+
+End end_in(std::string_view record, std::uint64_t offset) {
+  return {offset,
+          kEndNbytes + at<std::uint16_t>(record, 20),
+          at<std::uint16_t>(record, 10),
+          at<std::uint32_t>(record, 12),
+          at<std::uint32_t>(record, 16),
+          at<std::uint16_t>(record, 4)};
+}
+
+void take_end64(End& end, std::string_view record) {
+  end.disk = at<std::uint32_t>(record, 16);
+  end.count = at<std::uint64_t>(record, 32);
+  end.directory_nbytes = at<std::uint64_t>(record, 40);
+  end.directory_offset = at<std::uint64_t>(record, 48);
+}
+
+bool has_locator(const Tail& tail) {
+  return tail.found >= kLocatorNbytes &&
+         at<std::uint32_t>(tail.bytes, tail.found - kLocatorNbytes) == kLocator64;
+}
+
+// Checked against the file.
+End find_end(const File& file) {
+  const std::uint64_t size = file.nbytes;
+  if (size < kEndNbytes)
+    fail_at(file, 0, "a zip archive of " + std::to_string(size) + " bytes, cut short");
+  const Tail tail = read_tail(file);
+  if (tail.found == std::string::npos) {
+    fail_at(
+        file, size,
+        "no end of a zip archive; the file was cut short (a download or a save that broke off)");
+  }
+  End end = end_in(std::string_view(tail.bytes).substr(tail.found), tail.offset + tail.found);
+  if (has_locator(tail)) {
+    const auto end64 = at<std::uint64_t>(tail.bytes, tail.found - kLocatorNbytes + 8);
+    if (end64 > size || size - end64 < kEnd64Nbytes)
+      fail_at(file, end.offset, "a zip64 end record beyond the file");
+    const std::string record = read_text(file, end64, kEnd64Nbytes);
+    if (at<std::uint32_t>(record, 0) != kEnd64)
+      fail_at(file, end64, "no zip64 end record where the locator says");
+    take_end64(end, record);
+  }
+  if (end.disk != 0) fail_at(file, end.offset, "a zip archive of several disks");
+  if (end.directory_offset > size || end.directory_nbytes > size - end.directory_offset) {
+    fail_at(file, end.offset,
+            "a directory of " + std::to_string(end.directory_nbytes) + " bytes at offset " +
+                std::to_string(end.directory_offset) + ", beyond the file's " +
+                std::to_string(size));
+  }
+  if (end.count > end.directory_nbytes / kDirectoryEntryNbytes) {
+    fail_at(file, end.offset,
+            std::to_string(end.count) + " members in a directory of " +
+                std::to_string(end.directory_nbytes) + " bytes");
+  }
+  if (end.count > 0xFFFFFFFE) fail_at(file, end.offset, "more than 4294967294 members");
+  return end;
+}
+
+// Those of sizes and offset that do not fit 32 bits are in the zip64 field, in this order.
+void take_zip64(ZipMember& member, std::string_view extra,
+                const std::function<void(const std::string&)>& fail) {
+  if (member.nbytes != kInZip64 && member.stored_nbytes != kInZip64 &&
+      member.header_offset != kInZip64)
+    return;
+  while (extra.size() >= 4) {
+    const std::uint64_t field_nbytes = at<std::uint16_t>(extra, 2);
+    if (field_nbytes > extra.size() - 4) break;
+    if (at<std::uint16_t>(extra, 0) != 1) {
+      extra.remove_prefix(4 + field_nbytes);
+      continue;
+    }
+    std::string_view field = extra.substr(4, field_nbytes);
+    for (std::uint64_t* value : {&member.nbytes, &member.stored_nbytes, &member.header_offset}) {
+      if (*value != kInZip64) continue;
+      if (field.size() < 8) fail("a zip64 field that is too short");
+      *value = at<std::uint64_t>(field, 0);
+      field.remove_prefix(8);
+    }
+    return;
+  }
+  fail("its size or place should be in a zip64 field, there is none");
+}
+
+}  // namespace
+
+std::uint64_t archive_begin(const File& file) {
+  const Tail tail = read_tail(file);
+  if (tail.found == std::string::npos) return 0;
+  End end = end_in(std::string_view(tail.bytes).substr(tail.found), tail.offset + tail.found);
+  // The records follow one another: what they say of places counts from the archive's own beginning.
+  std::uint64_t directory_end = end.offset;
+  if (has_locator(tail) && tail.found >= kLocatorNbytes + kEnd64Nbytes) {
+    const std::size_t end64 = tail.found - kLocatorNbytes - kEnd64Nbytes;
+    if (at<std::uint32_t>(tail.bytes, end64) != kEnd64) return 0;
+    take_end64(end, std::string_view(tail.bytes).substr(end64));
+    directory_end = tail.offset + end64;
+  }
+  if (end.directory_nbytes > directory_end) return 0;
+  const std::uint64_t directory = directory_end - end.directory_nbytes;
+  if (end.directory_offset >= directory) return 0;
+  const std::uint64_t begin = directory - end.directory_offset;
+  return read_text(file, begin, 4) == "PK\3\4" ? begin : 0;
+}
+
 void ZipArchive::fail(std::uint64_t offset, const std::string& what) const {
-  throw FormatError(file_.path.string() + ": offset " + std::to_string(offset) + ": " + what);
+  fail_at(file_, offset, what);
 }
 
 ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd)
     : file_(file), odd_(odd != nullptr) {
-  const std::uint64_t size = file.nbytes;
-  if (size < kEndNbytes) fail(0, "a zip archive of " + std::to_string(size) + " bytes, cut short");
-  const std::uint64_t tail_nbytes =
-      std::min(size, kEndNbytes + kMaxCommentNbytes + kLocatorNbytes + kEnd64Nbytes);
-  const std::uint64_t tail_offset = size - tail_nbytes;
-  const std::string tail = read_text(file, tail_offset, tail_nbytes);
-  const std::size_t found = tail.rfind("PK\5\6");
-  if (found == std::string::npos || tail_nbytes - found < kEndNbytes) {
-    fail(size,
-         "no end of a zip archive; the file was cut short (a download or a save that broke off)");
-  }
-  const std::string_view end = std::string_view(tail).substr(found);
-  std::uint64_t count = at<std::uint16_t>(end, 10), directory_nbytes = at<std::uint32_t>(end, 12);
-  std::uint64_t directory_offset = at<std::uint32_t>(end, 16), disk = at<std::uint16_t>(end, 4);
-  if (found >= kLocatorNbytes && at<std::uint32_t>(tail, found - kLocatorNbytes) == kLocator64) {
-    const auto end64 = at<std::uint64_t>(tail, found - kLocatorNbytes + 8);
-    if (end64 > size || size - end64 < kEnd64Nbytes)
-      fail(tail_offset + found, "a zip64 end record beyond the file");
-    const std::string record = read_text(file, end64, kEnd64Nbytes);
-    if (at<std::uint32_t>(record, 0) != kEnd64)
-      fail(end64, "no zip64 end record where the locator says");
-    disk = at<std::uint32_t>(record, 16);
-    count = at<std::uint64_t>(record, 32);
-    directory_nbytes = at<std::uint64_t>(record, 40);
-    directory_offset = at<std::uint64_t>(record, 48);
-  }
-  if (disk != 0) fail(tail_offset + found, "a zip archive of several disks");
-  if (directory_offset > size || directory_nbytes > size - directory_offset) {
-    fail(tail_offset + found, "a directory of " + std::to_string(directory_nbytes) +
-                                  " bytes at offset " + std::to_string(directory_offset) +
-                                  ", beyond the file's " + std::to_string(size));
-  }
-  if (count > directory_nbytes / kDirectoryEntryNbytes) {
-    fail(tail_offset + found, std::to_string(count) + " members in a directory of " +
-                                  std::to_string(directory_nbytes) + " bytes");
-  }
-  directory_ = read_text(file, directory_offset, directory_nbytes);
-  directory_offset_ = directory_offset;
-  end_offset_ = tail_offset + found + kEndNbytes + at<std::uint16_t>(end, 20);
+  const End end = find_end(file);
+  directory_ = read_text(file, end.directory_offset, end.directory_nbytes);
+  directory_offset_ = end.directory_offset;
+  end_offset_ = end.offset + end.nbytes;
+  members_.reserve(end.count);
+  by_name_.reserve(end.count);
   bool has_upper_case = false;
-  if (count > 0xFFFFFFFE) fail(tail_offset + found, "more than 4294967294 members");
-  members_.reserve(count);
-  by_name_.reserve(count);
-  std::uint64_t here = 0;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const std::uint64_t where = directory_offset + here;
-    if (directory_nbytes - here < kDirectoryEntryNbytes ||
-        at<std::uint32_t>(directory_, here) != kDirectoryEntry) {
+  std::string_view rest = directory_;
+  for (std::uint32_t i = 0; i < end.count; ++i) {
+    const std::uint64_t where = directory_offset_ + directory_.size() - rest.size();
+    if (rest.size() < kDirectoryEntryNbytes || at<std::uint32_t>(rest, 0) != kDirectoryEntry) {
       fail(where, "no directory entry, expected member " + std::to_string(i) + " of " +
-                      std::to_string(count));
+                      std::to_string(end.count));
     }
-    const std::string_view entry = std::string_view(directory_).substr(here);
-    const auto flags = at<std::uint16_t>(entry, 8), method = at<std::uint16_t>(entry, 10);
-    const auto name_nbytes = at<std::uint16_t>(entry, 28),
-               extra_nbytes = at<std::uint16_t>(entry, 30);
-    const std::uint64_t whole =
-        kDirectoryEntryNbytes + name_nbytes + extra_nbytes + at<std::uint16_t>(entry, 32);
-    if (whole > entry.size()) fail(where, "a directory entry that ends beyond the directory");
-    ZipMember member{entry.substr(kDirectoryEntryNbytes, name_nbytes),
-                     at<std::uint32_t>(entry, 42),
-                     at<std::uint32_t>(entry, 20),
-                     at<std::uint32_t>(entry, 24),
-                     0,
-                     at<std::uint32_t>(entry, 16),
-                     method == 8};
-    const auto label = [&] { return label_of(member); };
-    // The zip64 field has those of the three that do not fit, in this order.
-    std::string_view extra = entry.substr(kDirectoryEntryNbytes + name_nbytes, extra_nbytes);
-    bool missing = member.nbytes == kInZip64 || member.stored_nbytes == kInZip64 ||
-                   member.header_offset == kInZip64;
-    while (missing && extra.size() >= 4) {
-      const std::uint64_t field_nbytes = at<std::uint16_t>(extra, 2);
-      if (field_nbytes > extra.size() - 4) break;
-      if (at<std::uint16_t>(extra, 0) == 1) {
-        std::string_view field = extra.substr(4, field_nbytes);
-        missing = false;
-        for (std::uint64_t* value :
-             {&member.nbytes, &member.stored_nbytes, &member.header_offset}) {
-          if (*value != kInZip64) continue;
-          if (field.size() < 8) fail(where, label() + ": a zip64 field that is too short");
-          *value = at<std::uint64_t>(field, 0);
-          field.remove_prefix(8);
-        }
-      }
-      extra.remove_prefix(4 + field_nbytes);
-    }
-    if (missing)
-      fail(where, label() + ": its size or place should be in a zip64 field, there is none");
+    const std::uint64_t whole = kDirectoryEntryNbytes + at<std::uint16_t>(rest, 28) +
+                                at<std::uint16_t>(rest, 30) + at<std::uint16_t>(rest, 32);
+    if (whole > rest.size()) fail(where, "a directory entry that ends beyond the directory");
     const auto refuse = [&](const std::string& what) {
       if (!odd) fail(where, what);
       odd(where, what);
     };
-    if (flags & kEncrypted) refuse(label() + " is encrypted");
-    if (method != 0 && method != 8)
-      fail(where,
-           label() + " is compressed by method " + std::to_string(method) + ", known are 0 and 8");
-    if (method == 0 && member.stored_nbytes != member.nbytes) {
-      fail(where, label() + " is stored in " + std::to_string(member.stored_nbytes) +
-                      " bytes and has " + std::to_string(member.nbytes));
-    }
-    if (member.header_offset > size || size - member.header_offset < kLocalHeaderNbytes ||
-        member.stored_nbytes > size - member.header_offset - kLocalHeaderNbytes) {
-      fail(where, label() + ": " + std::to_string(member.stored_nbytes) + " bytes at offset " +
-                      std::to_string(member.header_offset) + ", beyond the file's " +
-                      std::to_string(size));
-    }
-    const std::size_t slash = member.name.find('/');
-    members_.push_back(member);
-    here += whole;
-    if (slash == std::string_view::npos) {
-      refuse(label() + " lies in no folder, as those of PyTorch do");
-      continue;
-    }
-    if (root_.empty()) root_ = member.name.substr(0, slash);
-    if (member.name.substr(0, slash) != root_) {
-      refuse(label() + " lies in another folder than \"" + root_ + "\"");
-      continue;
-    }
-    const std::string_view name = member.name.substr(slash + 1);
-    if (find(name)) {
-      refuse(label() + " is there twice");
-      continue;
-    }
-    by_name_.add(std::hash<std::string_view>()(name), static_cast<std::uint32_t>(i));
-    has_upper_case = has_upper_case || std::ranges::any_of(name, is_upper);
+    members_.push_back(read_entry(rest, where, refuse));
+    has_upper_case = add_name(i, refuse) || has_upper_case;
+    rest.remove_prefix(whole);
   }
   if (odd) return;
   if (has_upper_case) refuse_names_that_differ_in_case();
   next_ = 0;
+}
+
+template <class Refuse>
+ZipMember ZipArchive::read_entry(std::string_view entry, std::uint64_t where,
+                                 const Refuse& refuse) const {
+  const auto flags = at<std::uint16_t>(entry, 8), method = at<std::uint16_t>(entry, 10);
+  const auto name_nbytes = at<std::uint16_t>(entry, 28),
+             extra_nbytes = at<std::uint16_t>(entry, 30);
+  ZipMember member{entry.substr(kDirectoryEntryNbytes, name_nbytes),
+                   at<std::uint32_t>(entry, 42),
+                   at<std::uint32_t>(entry, 20),
+                   at<std::uint32_t>(entry, 24),
+                   0,
+                   at<std::uint32_t>(entry, 16),
+                   method == 8};
+  const auto fail_member = [&](const std::string& what) {
+    fail(where, label_of(member) + ": " + what);
+  };
+  take_zip64(member, entry.substr(kDirectoryEntryNbytes + name_nbytes, extra_nbytes), fail_member);
+  if (flags & kEncrypted) refuse(label_of(member) + " is encrypted");
+  if (method != 0 && method != 8)
+    fail_member("compressed by method " + std::to_string(method) + ", known are 0 and 8");
+  if (method == 0 && member.stored_nbytes != member.nbytes) {
+    fail_member("stored in " + std::to_string(member.stored_nbytes) + " bytes, and has " +
+                std::to_string(member.nbytes));
+  }
+  const std::uint64_t size = file_.nbytes;
+  if (member.header_offset > size || size - member.header_offset < kLocalHeaderNbytes ||
+      member.stored_nbytes > size - member.header_offset - kLocalHeaderNbytes) {
+    fail_member(std::to_string(member.stored_nbytes) + " bytes at offset " +
+                std::to_string(member.header_offset) + ", beyond the file's " +
+                std::to_string(size));
+  }
+  return member;
+}
+
+// Under its name without the folder. Whether that has upper case.
+template <class Refuse>
+bool ZipArchive::add_name(std::uint32_t number, const Refuse& refuse) {
+  const ZipMember& member = members_[number];
+  const std::size_t slash = member.name.find('/');
+  if (slash == std::string_view::npos) {
+    refuse(label_of(member) + " lies in no folder, as those of PyTorch do");
+    return false;
+  }
+  if (root_.empty()) root_ = member.name.substr(0, slash);
+  if (member.name.substr(0, slash) != root_) {
+    refuse(label_of(member) + " lies in another folder than \"" + root_ + "\"");
+    return false;
+  }
+  const std::string_view name = member.name.substr(slash + 1);
+  if (find(name)) {
+    refuse(label_of(member) + " is there twice");
+    return false;
+  }
+  by_name_.add(std::hash<std::string_view>()(name), number);
+  return std::ranges::any_of(name, is_upper);
 }
 
 // PyTorch takes them for one another: miniz compares names without regard to case.

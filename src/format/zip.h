@@ -37,8 +37,8 @@ using ZipOddFunction = std::function<void(std::uint64_t offset, const std::strin
 // The central directory of a file, checked: sizes and offsets inside the file, no member twice.
 class ZipArchive {
  public:
-  // With `odd`, names that are there twice, in no folder or in several, that the local header has otherwise, and encrypted
-  // members are told, not refused.
+  // With `odd`, what is refused otherwise is told and reading goes on: a name that is there twice, in no folder or in
+  // several, or is another in the local header; encrypted members.
   explicit ZipArchive(const File& file, const ZipOddFunction& odd = {});
 
   const File& file() const { return file_; }
@@ -55,6 +55,11 @@ class ZipArchive {
   std::uint64_t end_offset() const { return end_offset_; }  // of the archive, its comment included
 
  private:
+  // `refuse`: called with what is odd.
+  template <class Refuse>
+  ZipMember read_entry(std::string_view entry, std::uint64_t where, const Refuse& refuse) const;
+  template <class Refuse>
+  bool add_name(std::uint32_t number, const Refuse& refuse);
   void refuse_names_that_differ_in_case() const;
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
 
@@ -67,6 +72,10 @@ class ZipArchive {
   FlatIndex<std::uint32_t> by_name_;  // numbers of members_
   std::uint32_t next_ = 0xFFFFFFFF;   // the number after the one found last; not with `odd`
 };
+
+// Where the archive begins whose end is the last in a file, by the length of its directory; 0 where that cannot be told.
+// Not 0: other bytes stand before it, as other archives do in a file of torch.distributed.checkpoint.
+std::uint64_t archive_begin(const File& file);
 
 // All bytes of a member whose data was found, inflated if need be. Throws FormatError if it does not inflate to its size.
 std::string read_member(const File& file, const ZipMember& member);
@@ -85,7 +94,6 @@ class ZipLayout {
   std::string header(std::size_t member) const;
   // What stands behind it: the data descriptor.
   std::string descriptor(std::size_t member, std::uint32_t crc32) const;
-  std::uint64_t header_offset(std::size_t member) const { return members_[member].header_offset; }
   std::uint64_t data_end(std::size_t member) const {
     return members_[member].data_offset + members_[member].nbytes;
   }

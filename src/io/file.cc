@@ -35,15 +35,38 @@ std::int64_t written_ns(const struct stat& about) {
   return std::int64_t{about.st_mtim.tv_sec} * 1'000'000'000 + about.st_mtim.tv_nsec;
 }
 
+std::shared_ptr<const int> owned(int descriptor) {
+  return {new int(descriptor), [](const int* d) {
+            ::close(*d);
+            delete d;
+          }};
+}
+
 }  // namespace
+
+File part_of(const File& file, std::uint64_t begin, std::uint64_t nbytes, const std::string& name) {
+  File part = file;
+  part.path += name;
+  part.begin += begin;
+  part.nbytes = nbytes;
+  return part;
+}
+
+File file_of(std::string_view bytes, const std::filesystem::path& path) {
+  const int descriptor = memfd_create("transload", MFD_CLOEXEC);
+  if (descriptor < 0) fail(path, "no memory for what is in it", errno);
+  File file{path, bytes.size(), owned(descriptor)};
+  write_at(descriptor, path, 0, std::as_bytes(std::span(bytes)));
+  struct stat about;
+  if (fstat(descriptor, &about) != 0) fail(path, "cannot be examined", errno);
+  file.written_ns = written_ns(about);
+  return file;
+}
 
 File open_file(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail(path, "cannot be opened", errno);
-  File file{path, 0, std::shared_ptr<const int>(new int(descriptor), [](const int* d) {
-              ::close(*d);
-              delete d;
-            })};
+  File file{path, 0, owned(descriptor)};
   struct stat about;
   if (fstat(descriptor, &about) != 0) fail(path, "cannot be examined", errno);
   if (S_ISDIR(about.st_mode))
@@ -71,7 +94,8 @@ void read_parts(const File& file, std::uint64_t offset, std::span<iovec> parts) 
       continue;
     }
     const auto count = static_cast<int>(std::min(parts.size(), kMaxParts));
-    const ssize_t got = preadv(*file.descriptor, parts.data(), count, static_cast<off_t>(offset));
+    const ssize_t got =
+        preadv(*file.descriptor, parts.data(), count, static_cast<off_t>(file.begin + offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(file.path, "reading at offset " + std::to_string(offset) + " failed", errno);
     if (got == 0) cut_short(file, offset, parts[0].iov_len);
@@ -92,7 +116,7 @@ void require_unchanged(std::span<const File> files) {
     struct stat now;
     if (fstat(*file.descriptor, &now) != 0) fail(file.path, "cannot be examined", errno);
     if (written_ns(now) == file.written_ns &&
-        static_cast<std::uint64_t>(now.st_size) == file.nbytes)
+        (file.begin || static_cast<std::uint64_t>(now.st_size) == file.nbytes))
       continue;
     throw IoError(file.path.string() +
                       ": was written to after it had been opened: what was read may be of two "
@@ -106,10 +130,10 @@ void will_read(const File& file, std::uint64_t offset, std::uint64_t nbytes) {
   // copying some of them.
   char last;
   const iovec probe{&last, 1};
-  const auto end = static_cast<off_t>(offset + nbytes - 1);
-  if (preadv2(*file.descriptor, &probe, 1, end, RWF_NOWAIT) == 1) return;
-  posix_fadvise(*file.descriptor, static_cast<off_t>(offset), static_cast<off_t>(nbytes),
-                POSIX_FADV_WILLNEED);
+  const auto begin = static_cast<off_t>(file.begin + offset);
+  const auto length = static_cast<off_t>(nbytes);
+  if (preadv2(*file.descriptor, &probe, 1, begin + length - 1, RWF_NOWAIT) == 1) return;
+  posix_fadvise(*file.descriptor, begin, length, POSIX_FADV_WILLNEED);
 }
 
 std::string read_text(const File& file, std::uint64_t offset, std::uint64_t nbytes) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "transload/index.h"
 
@@ -16,6 +17,11 @@ namespace transload {
 
 // Opens for reading. Throws IoError; UnsupportedError for a folder, pipe or device.
 File open_file(const std::filesystem::path& path);
+
+// Bytes of a file as one of its own, as an archive in an archive; `name` is added to the path.
+File part_of(const File& file, std::uint64_t begin, std::uint64_t nbytes, const std::string& name);
+// Bytes in memory as a file.
+File file_of(std::string_view bytes, const std::filesystem::path& path);
 
 // Fills `bytes` from `offset` on. IoError, with both, if the file ends before: "cut short".
 void read_at(const File& file, std::uint64_t offset, std::span<std::byte> bytes);

@@ -31,10 +31,10 @@ std::string Dims::str() const {
 
 Dims contiguous_strides(std::span<const std::int64_t> shape) {
   Dims strides(shape);
-  std::int64_t step = 1;
+  std::uint64_t step = 1;  // of a tensor without elements it may wrap
   for (std::size_t d = shape.size(); d-- > 0;) {
-    strides[d] = step;
-    step *= std::max<std::int64_t>(shape[d], 1);
+    strides[d] = static_cast<std::int64_t>(step);
+    step *= static_cast<std::uint64_t>(std::max<std::int64_t>(shape[d], 1));
   }
   return strides;
 }
@@ -82,12 +82,13 @@ Tensor::Tensor(Storage storage, Dtype dtype, Dims shape, Dims stride, std::int64
                 std::to_string(storage_offset_) + " reaches beyond its storage of " +
                 std::to_string(storage_.nbytes()) + " bytes");
   }
+  nbytes();  // strides of 0 make more elements than there are numbers of a few bytes
 }
 
 std::int64_t Tensor::numel() const {
   std::int64_t count = 1;
+  if (std::ranges::find(shape_, 0) != shape_.end()) return 0;
   for (const std::int64_t size : shape_) {
-    if (size == 0) return 0;
     if (__builtin_mul_overflow(count, size, &count)) {
       throw Error("a tensor of shape " + shape_.str() + " has more than 2^63 elements");
     }
@@ -114,9 +115,9 @@ std::byte* Tensor::data() const {
 }
 
 bool Tensor::is_contiguous() const {
+  if (numel() == 0) return true;
   std::int64_t step = 1;
   for (std::size_t d = shape_.size(); d-- > 0;) {
-    if (shape_[d] == 0) return true;
     if (shape_[d] == 1) continue;
     if (stride_[d] != step) return false;
     step *= shape_[d];
