@@ -1,4 +1,5 @@
 // scan: what a file would do to a program that unpickles it.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 
@@ -13,10 +14,8 @@ namespace transload::cli {
 namespace {
 
 void print(const Scan& scan) {
-  std::cout << fmt::format(
-      "{}: {}{} ({})\n", printable(scan.path.string()),
-      scan.broken && scan.verdict == Verdict::plain ? "broken" : name(scan.verdict),
-      scan.broken && scan.verdict != Verdict::plain ? ", and broken" : "", scan.format);
+  std::cout << fmt::format("{}: {} ({})\n", printable(scan.path.string()), scan.summary(),
+                           printable(scan.format));
   for (const PickleUse& use : scan.uses) {
     if (use.verdict == Verdict::plain) continue;
     std::cout << fmt::format(
@@ -39,7 +38,7 @@ void write(Json& json, const Scan& scan) {
   json.StartObject();
   json.Key("file"), text(scan.path.string());
   json.Key("format"), text(scan.format);
-  json.Key("verdict"), text(name(scan.verdict));
+  json.Key("verdict"), text(scan.summary());
   json.Key("dangerous"), json.Bool(scan.is_dangerous());
   json.Key("broken"), json.Bool(scan.broken);
   json.Key("uses"), json.StartArray();
@@ -66,18 +65,53 @@ void write(Json& json, const Scan& scan) {
   json.EndObject();
 }
 
-std::vector<std::filesystem::path> files_in(const std::vector<std::filesystem::path>& paths) {
-  std::vector<std::filesystem::path> files;
-  for (const auto& path : paths) {
-    if (!std::filesystem::is_directory(path)) {
-      files.push_back(path);
+struct Found {
+  std::filesystem::path path;
+  bool in_folder;  // and not named: what is no model there is not in the way
+};
+
+// Folders with all that is in them, sorted; links to folders are not followed.
+std::vector<Found> files_in(const std::vector<std::filesystem::path>& paths) {
+  namespace fs = std::filesystem;
+  std::vector<Found> files;
+  for (const fs::path& path : paths) {
+    std::error_code error;
+    if (!fs::is_directory(path, error)) {
+      files.push_back({path, false});
       continue;
     }
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
-      if (entry.is_regular_file()) files.push_back(entry.path());
+    const std::size_t begin = files.size();
+    std::vector<fs::path> folders{path};
+    while (!folders.empty()) {
+      const fs::path folder = folders.back();
+      folders.pop_back();
+      fs::directory_iterator entry(folder, error);
+      if (error) files.push_back({folder, false});  // which scan() says cannot be read
+      for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+        std::error_code ignored;
+        if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
+          folders.push_back(entry->path());
+        else if (entry->is_regular_file(ignored))
+          files.push_back({entry->path(), true});
+      }
     }
+    std::sort(files.begin() + static_cast<std::ptrdiff_t>(begin), files.end(),
+              [](const Found& a, const Found& b) { return a.path < b.path; });
   }
   return files;
+}
+
+Scan scan_or_say_why_not(const std::filesystem::path& path) {
+  try {
+    return scan(path);
+  } catch (const Error& error) {
+    Scan unreadable;
+    unreadable.path = path;
+    unreadable.format = "not read";
+    unreadable.broken = true;
+    unreadable.findings.push_back({false, 0, error.what()});
+    return unreadable;
+  }
 }
 
 }  // namespace
@@ -88,9 +122,10 @@ bool scan_files(const ScanArguments& arguments) {
   rapidjson::FileWriteStream out(stdout, buffer, sizeof buffer);
   rapidjson::PrettyWriter<rapidjson::FileWriteStream> json(out);
   if (arguments.json) json.StartArray();
-  for (const auto& file : files_in(arguments.paths)) {
-    const Scan found = scan(file);
-    clean = clean && !found.is_dangerous() && !found.broken;
+  for (const auto& [path, in_folder] : files_in(arguments.paths)) {
+    const Scan found = scan_or_say_why_not(path);
+    const bool is_in_the_way = !(in_folder && found.format == "unknown");
+    clean = clean && (!is_in_the_way || (!found.is_dangerous() && !found.broken));
     if (arguments.json)
       write(json, found);
     else

@@ -30,10 +30,21 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-bool runs_code(const std::vector<PickleUse>& uses) {
-  return std::ranges::any_of(
-      uses, [](const PickleUse& use) { return use.verdict == Verdict::runs_code; });
+// Whether what was read as a pickle, and says nothing of itself, is one that does harm. Prose is none, though an "i" or "c"
+// in it imports two lines: those of a pickle are names.
+bool does_harm(const std::vector<PickleUse>& uses) {
+  const auto in_name = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::strchr("_.()", c);
+  };
+  return std::ranges::any_of(uses, [&](const PickleUse& use) {
+    return use.verdict == Verdict::runs_code && use.how != PickleUse::How::extension &&
+           std::ranges::all_of(use.name, in_name);
+  });
 }
+
+// Members that hold a program, by what their names end in.
+constexpr std::string_view kPrograms[] = {".py",  ".pyc",   ".so", ".pyd",
+                                          ".dll", ".dylib", ".sh", ".exe"};
 
 class FileScan {
  public:
@@ -42,171 +53,325 @@ class FileScan {
   }
 
   Scan run() {
-    const std::string head = read_text(file_, 0, std::min<std::uint64_t>(file_.nbytes, 1024));
-    if (head.starts_with("PK\3\4") || head.starts_with("PK\5\6"))
-      archive();
-    else if (!known_format())
-      stream();
+    look(file_, "", 0);
     for (const PickleUse& use : scan_.uses) scan_.verdict = std::max(scan_.verdict, use.verdict);
     return std::move(scan_);
   }
 
  private:
+  // Of a file, or of a part of one: which part says `where`, "" or what ends in "/". The outermost says what the format is.
+  void look(const File& file, const std::string& where, int depth) {
+    constexpr int kMostDepth = 4;
+    if (depth > kMostDepth) return find(true, 0, where + ": archives in archives in archives");
+    const std::string head = read_text(file, 0, std::min<std::uint64_t>(file.nbytes, 1024));
+    if (head.starts_with("PK\3\4") || head.starts_with("PK\5\6"))
+      archives(file, where, depth);
+    else if (head.starts_with("\x93NUMPY"))
+      array(file, where);
+    else if (depth > 0)
+      member_bytes(file, where);
+    else if (known_format())
+      polyglot();
+    else if (const std::string bytes = whole(file); !tar(bytes))
+      stream(bytes);
+  }
+
+  // Of what says nothing of itself: a pickle, if its beginning is one.
+  void member_bytes(const File& file, const std::string& where) {
+    constexpr std::uint64_t kProbeNbytes = 64 << 10;
+    const std::string begin = read_text(file, 0, std::min(file.nbytes, kProbeNbytes));
+    const PickleScan probe = scan_pickle(std::as_bytes(std::span(begin)), where);
+    if (!probe.broken.empty() && probe.nbytes < begin.size() && !does_harm(probe.uses) &&
+        !begin.starts_with("\x80"))
+      return;
+    pickles(whole(file), where, file.begin, Follow::some);
+  }
+
   void find(bool suspicious, std::uint64_t offset, std::string what) {
     if (scan_.findings.size() < kMaxFindings)
       scan_.findings.push_back({suspicious, offset, std::move(what)});
   }
+  void broken(std::uint64_t offset, std::string what) {
+    scan_.broken = true;
+    find(false, offset, std::move(what));
+  }
 
-  // Pickles one after the other, as a loader takes them; what follows the last one is told.
-  enum class Follow : std::uint8_t { all, some };
-  void pickles(std::string_view bytes, const std::string& member, std::uint64_t offset, int most,
-               Follow follow = Follow::all) {
+  std::string whole(const File& file) {
+    if (file.nbytes > kMaxPickleNbytes) broken(kMaxPickleNbytes, "what follows was not looked at");
+    return read_text(file, 0, std::min(file.nbytes, kMaxPickleNbytes));
+  }
+
+  void add(PickleScan& found, std::size_t at) {
+    for (PickleUse& use : found.uses) {
+      use.offset += at;
+      scan_.uses.push_back(std::move(use));
+    }
+  }
+
+  // Pickles one after the other, as a loader takes them: of a stream of PyTorch's the first five, whatever they are; else as
+  // many as there are. What is no pickle counts if it does harm before it breaks. Returns where they end.
+  enum class Follow : std::uint8_t { none, some, five };
+  std::size_t pickles(std::string_view bytes, const std::string& member, std::uint64_t offset,
+                      Follow follow) {
     std::size_t at = 0;
+    const int most = follow == Follow::none ? 1 : follow == Follow::five ? kLegacyPickles : 1 << 20;
     for (int i = 0; i < most && at < bytes.size(); ++i) {
       PickleScan found = scan_pickle(std::as_bytes(std::span(bytes.substr(at))), member);
-      // What stands behind a pickle of its own may be anything: another one is what says so, or does harm.
-      const bool is_one =
-          i == 0 || follow == Follow::all || bytes[at] == '\x80' || runs_code(found.uses);
-      if (!is_one) break;
-      for (PickleUse& use : found.uses) {
-        use.offset += at;
-        scan_.uses.push_back(std::move(use));
-      }
+      const bool says_so = bytes[at] == '\x80' || follow == Follow::none;
+      if (!found.broken.empty() && !says_so && !does_harm(found.uses)) return at;
+      add(found, at);
       at += found.nbytes;
-      if (!found.broken.empty()) {
-        scan_.broken = true;
-        find(false, offset + at, (member.empty() ? "" : member + ": ") + found.broken);
-        return;
-      }
+      if (found.broken.empty()) continue;
+      broken(offset + at, (member.empty() ? "" : member + ": ") + found.broken);
+      return bytes.size();
     }
-    if (at < bytes.size() && follow == Follow::all && !member.empty()) {
-      find(true, offset + at,
-           member + ": " + std::to_string(bytes.size() - at) +
-               " bytes behind the pickle's end, which loaders do not read");
-    }
+    return at;
+  }
+
+  // What stands behind a pickle, where loaders read nothing.
+  void remains(std::string_view bytes, const std::string& member, std::uint64_t offset) {
+    if (bytes.find_first_not_of('\0') == std::string_view::npos) return;
+    find(true, offset,
+         (member.empty() ? "" : member + ": ") + std::to_string(bytes.size()) +
+             " bytes behind the pickle's end, which loaders do not read");
+    pickles(bytes, member, offset, Follow::some);
   }
 
   // A pickle of its own, or PyTorch's stream of five, with storages behind them. Or nothing that is known: then what can be
   // read as a pickle is.
-  void stream() {
-    const std::string bytes = read_text(file_, 0, std::min(file_.nbytes, kMaxPickleNbytes));
-    if (tar(bytes)) return;
+  void stream(std::string_view bytes) {
     const bool legacy = bytes.find("\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E") < 16;
     scan_.format = legacy ? "legacy stream" : "pickle";
-    if (legacy)
-      pickles(bytes, "", 0, kLegacyPickles);
-    else
-      pickles(bytes, "", 0, 1 << 20, Follow::some);
-    if (!scan_.broken || bytes.starts_with("\x80") || runs_code(scan_.uses)) return;
+    const std::size_t end = pickles(bytes, "", 0, legacy ? Follow::five : Follow::some);
+    const bool is_pickle =
+        bytes.starts_with("\x80") || (end > 0 && !scan_.broken) || does_harm(scan_.uses);
+    if (is_pickle) {
+      if (!legacy) remains(bytes.substr(end), "", end);
+      return;
+    }
     scan_.format = "unknown";
     scan_.uses.clear();
     scan_.findings.clear();
     try {
-      format_of(file_.path);
+      format_of(file_);
     } catch (const Error& error) {
-      find(false, 0, error.what());
+      broken(0, error.what());
     }
+  }
+
+  // Of a file of a format without pickles: what somebody does with it who takes it for one.
+  void polyglot() {
+    const std::string bytes = whole(file_);
+    PickleScan found = scan_pickle(std::as_bytes(std::span(bytes)), "");
+    if (!does_harm(found.uses)) return;
+    add(found, 0);
+    find(true, 0, "is a pickle too, which does what is listed above");
   }
 
   // PyTorch's tar, before 0.1.10: pickles with storages between them. What stands behind the first bytes of a storage is
   // not looked for, so such a file is never said to be read to its end. Facts: POSIX pax, ustar Interchange Format.
   bool tar(std::string_view bytes) {
-    constexpr std::size_t kBlock = 512, kName = 100, kSize = 124, kSum = 148, kFieldNbytes = 12;
-    const auto octal = [&](std::size_t at) {
+    constexpr std::size_t kBlock = 512, kName = 100, kSize = 124, kSum = 148, kMagic = 257;
+    if (bytes.size() < kBlock) return false;
+    // Octal digits, as tar itself reads them, with blanks and a sign.
+    const auto octal = [&](std::size_t at, std::size_t nbytes) {
       std::uint64_t value = 0;
-      const std::string_view field = bytes.substr(at, kFieldNbytes);
-      const std::size_t begin = std::min(field.find_first_not_of(' '), field.size());
+      const std::string_view field = bytes.substr(at, nbytes);
+      const std::size_t begin = std::min(field.find_first_not_of(" +"), field.size());
       std::from_chars(field.data() + begin, field.data() + field.size(), value, 8);
       return value;
     };
-    std::size_t at = 0;
-    for (; bytes.size() - at > kBlock && bytes[at] != '\0';) {
-      std::uint64_t sum = 8 * ' ';  // of the header, its own field taken as blanks
+    const auto is_header = [&](std::size_t at) {
+      std::int64_t sum = 8 * ' ', of_signed = sum;  // its own field taken as blanks
       for (std::size_t i = 0; i < kBlock; ++i) {
-        if (i < kSum || i >= kSum + 8) sum += static_cast<unsigned char>(bytes[at + i]);
+        if (i >= kSum && i < kSum + 8) continue;
+        sum += static_cast<unsigned char>(bytes[at + i]);
+        of_signed += static_cast<signed char>(bytes[at + i]);
       }
-      if (octal(at + kSum) != sum) break;
+      const auto said = static_cast<std::int64_t>(octal(at + kSum, 8));
+      return said == sum || said == of_signed || bytes.substr(at + kMagic, 5) == "ustar";
+    };
+    std::size_t at = 0;
+    while (bytes.size() - at >= kBlock && bytes[at] != '\0' && is_header(at)) {
       const std::string_view name = bytes.substr(at, kName);
       const std::size_t data = at + kBlock;
-      const std::uint64_t nbytes = std::min<std::uint64_t>(octal(at + kSize), bytes.size() - data);
+      const std::uint64_t nbytes =
+          std::min<std::uint64_t>(octal(at + kSize, 12), bytes.size() - data);
       pickles(bytes.substr(data, nbytes), std::string(name.substr(0, name.find('\0'))), data,
-              1 << 20, Follow::some);
+              Follow::some);
       at = std::min(bytes.size(), data + (nbytes + kBlock - 1) / kBlock * kBlock);
     }
     if (at == 0) return false;
     scan_.format = "tar";
-    scan_.broken = true;
     scan_.findings.clear();
-    find(false, 0,
-         "a tar, as of PyTorch before 0.1.10: its pickles lie between storages, only the first of "
-         "each "
-         "member were looked at");
+    broken(
+        0,
+        "a tar, as of PyTorch before 0.1.10: its pickles lie between storages, only the first of "
+        "each member were looked at");
     return true;
+  }
+
+  // NumPy's .npy: a header, then bytes, or the pickle of an array of objects. numpy/lib/_format_impl.py.
+  void array(const File& file, const std::string& where) {
+    if (where.empty()) scan_.format = "npy";
+    const std::string head = read_text(file, 0, std::min<std::uint64_t>(file.nbytes, 1 << 16));
+    const bool is_long = head.size() > 6 && head[6] != '\1';
+    std::uint32_t header_nbytes = 0;
+    if (head.size() >= 12) std::memcpy(&header_nbytes, head.data() + 8, is_long ? 4 : 2);
+    const std::uint64_t data = 8 + (is_long ? 4 : 2) + std::uint64_t{header_nbytes};
+    if (data > file.nbytes) return broken(0, where + "an array cut short");
+    const std::string header = head.substr(0, data);
+    if (header.find('O') == std::string::npos && header_nbytes < head.size() - 12) return;
+    const std::string bytes = whole(file);
+    const std::string_view pickle =
+        std::string_view(bytes).substr(std::min<std::size_t>(data, bytes.size()));
+    const std::size_t end = pickles(pickle, where, data, Follow::none);
+    remains(pickle.substr(end), where, data + end);
   }
 
   // Whether it is of a format without pickles.
   bool known_format() {
     try {
-      const Format& format = format_of(file_.path);
+      const Format& format = format_of(file_);
       scan_.format = format.name;
-      format.read(file_.path, {});
+      const Index index = format.read(file_.path, {.keep_calls = true});
+      if (scan_.format == "shards") shards(index);
     } catch (const FormatError& error) {
       if (scan_.format.empty()) return false;
-      scan_.broken = true;
-      find(false, 0, error.what());
+      // Any JSON could be an index; what is not called one is something else.
+      if (scan_.format == "shards" && !file_.path.string().ends_with(".index.json"))
+        scan_.format = "unknown";
+      broken(0, error.what());
     } catch (const Error& error) {
       find(false, 0, error.what());
     }
     return true;
   }
 
-  void archive() {
-    scan_.format = "zip";
-    try {
-      ZipArchive zip(
-          file_, [&](std::uint64_t offset, const std::string& what) { find(true, offset, what); });
-      members(zip);
-    } catch (const Error& error) {
-      scan_.broken = true;
-      find(false, 0, error.what());
-      search();
+  // What an index of shards names.
+  void shards(const Index& index) {
+    for (const File& file : index.files) {
+      if (std::filesystem::equivalent(file.path, file_.path)) continue;
+      Scan found = scan(file.path);
+      scan_.broken = scan_.broken || found.broken;
+      const std::string name = file.path.filename().string();
+      for (PickleUse& use : found.uses) {
+        use.member = name + "/" + use.member;
+        scan_.uses.push_back(std::move(use));
+      }
+      for (Finding& finding : found.findings)
+        find(finding.suspicious, finding.offset, name + ": " + finding.what);
     }
   }
 
-  void members(ZipArchive& zip) {
+  // One archive, or several one after the other: so torch.distributed.checkpoint writes them. The last is the first found.
+  void archives(File file, const std::string& where, int depth) {
+    std::uint64_t begin;
+    while ((begin = archive_begin(file)) > 0) {
+      archive(part_of(file, begin, file.nbytes - begin, ""), where, depth);
+      file = part_of(file, 0, begin, "");
+    }
+    archive(file, where, depth);
+    if (file.nbytes < file_.nbytes && depth == 0)
+      scan_.format = "archives";
+    else if (depth == 0 && scan_.format == "torch_zip")
+      would_load();
+  }
+
+  void archive(const File& file, const std::string& where, int depth) {
+    std::string format = "zip";
+    try {
+      ZipArchive zip(file, [&](std::uint64_t offset, const std::string& what) {
+        find(true, file.begin + offset, where + what);
+      });
+      format = members(zip, where, depth);
+    } catch (const Error& error) {
+      broken(file.begin, error.what());
+      search(file, where);
+    }
+    if (depth == 0) scan_.format = format;
+  }
+
+  // The format.
+  std::string members(ZipArchive& zip, const std::string& where, int depth) {
     std::vector<ZipMember*> all;
-    for (ZipMember& member : zip.members()) all.push_back(&member);
+    std::set<std::string> inside;  // without the folder, in lower case, as PyTorch finds them
+    for (ZipMember& member : zip.members()) {
+      all.push_back(&member);
+      const std::string_view name = member.name;
+      inside.insert(lower(name.substr(std::min(name.find('/') + 1, name.size()))));
+    }
     zip.find_data(all);
-    names(zip);
-    local_headers(zip, all);
-    bool has_values = false;
+    names(zip, where);
+    local_headers(zip, all, where);
+    const bool has_values = inside.contains("data.pkl");
+    is_torchscript_ = inside.contains("constants.pkl");
+    bool only_arrays = !all.empty();
     for (ZipMember* member : all) {
       const std::string name = lower(member->name);
-      const bool values = name.ends_with("/data.pkl") || name == "data.pkl";
-      has_values = has_values || values;
-      if (!name.ends_with(".pkl") && !name.ends_with(".pickle")) continue;
-      if (name.ends_with(".debug_pkl")) continue;
-      const std::string bytes = zip.read(*member, kMaxPickleNbytes);
-      pickles(bytes, std::string(member->name), member->data_offset, 1);
-      if (bytes.empty())
-        find(false, member->data_offset, std::string(member->name) + ": empty"),
-            scan_.broken = true;
+      only_arrays = only_arrays && name.ends_with(".npy");
+      const std::string_view in_folder = std::string_view(name).substr(name.find('/') + 1);
+      if (has_values && in_folder.starts_with("data/")) continue;  // storages
+      look_into(zip, *member, where + std::string(member->name), depth);
     }
-    if (zip.find("constants.pkl")) {
-      scan_.format = "torchscript";
-      find(false, 0, "TorchScript: a program, which torch.jit.load would run");
+    const auto program = [&](const std::string& what) {
+      scan_.uses.push_back({PickleUse::How::call, Verdict::runs_code, what, where, 0, 1});
+    };
+    if (is_torchscript_) {
+      find(false, 0, where + "TorchScript: a program, which torch.jit.load would run");
+      program("TorchScript code");
+      return "torchscript";
+    }
+    if (inside.contains("archive_format")) {
+      find(false, 0, where + "torch.export: a program, which torch.export.load would run");
+      program("an exported program");
+      return "pt2";
+    }
+    if (has_values) return "torch_zip";
+    if (only_arrays) return "npz";
+    broken(0, where + "an archive without data.pkl: not a file of torch.save");
+    return "zip";
+  }
+
+  // A member that is no storage: a pickle by its name, or whatever its first bytes say.
+  void look_into(ZipArchive& zip, ZipMember& member, const std::string& label, int depth) {
+    const std::string name = lower(member.name);
+    if (name.ends_with("/") && member.nbytes == 0) return;
+    if (name.ends_with(".debug_pkl")) return;
+    if (name.ends_with(".pkl") || name.ends_with(".pickle")) {
+      const std::string bytes = zip.read(member, kMaxPickleNbytes);
+      if (bytes.empty()) return broken(member.data_offset, label + ": empty");
+      const std::size_t end = pickles(bytes, label, member.data_offset, Follow::none);
+      return remains(std::string_view(bytes).substr(end), label, member.data_offset + end);
+    }
+    if (!is_torchscript_ &&
+        std::ranges::any_of(kPrograms, [&](std::string_view end) { return name.ends_with(end); })) {
       scan_.uses.push_back(
-          {PickleUse::How::call, Verdict::runs_code, "TorchScript code", "", 0, 1});
-    } else if (has_values) {
-      scan_.format = "torch_zip";
+          {PickleUse::How::call, Verdict::runs_code, "code of its own", label, 0, 1});
+      return;
+    }
+    const File inner = member.deflated
+                           ? file_of(zip.read(member, kMaxPickleNbytes), zip.file().path / label)
+                           : part_of(zip.file(), member.data_offset, member.nbytes, "");
+    look(inner, label, depth + 1);
+  }
+
+  // The reader's own word, since it checks more than names.
+  void would_load() {
+    try {
+      format_of(file_).read(file_.path, {.keep_calls = true});
+    } catch (const FormatError& error) {
+      broken(0, error.what());
+    } catch (const Error& error) {
+      find(false, 0, error.what());
     }
   }
 
   // Members that one reader takes for one, another for the other.
-  void names(ZipArchive& zip) {
+  void names(ZipArchive& zip, const std::string& where) {
     std::set<std::string> seen;
     for (const ZipMember& member : zip.members()) {
-      const std::string label = "member \"" + std::string(member.name) + "\"";
+      const std::string label = where + "member \"" + std::string(member.name) + "\"";
       if (!seen.insert(lower(member.name)).second)
         find(true, member.header_offset,
              label + " is there twice for readers that ignore case, as PyTorch does");
@@ -220,46 +385,54 @@ class FileScan {
   }
 
   // What stands before each member, against what the directory says; and what stands between them.
-  void local_headers(ZipArchive& zip, std::vector<ZipMember*> all) {
+  void local_headers(ZipArchive& zip, std::vector<ZipMember*> all, const std::string& where) {
+    const std::uint64_t base = zip.file().begin;
     std::ranges::sort(all, {}, &ZipMember::header_offset);
     std::uint64_t end = 0;
     for (const ZipMember* member : all) {
-      const std::string label = "member \"" + std::string(member->name) + "\"";
+      const std::string label = where + "member \"" + std::string(member->name) + "\"";
       const ZipLocalHeader local = zip.local_header(*member);
       if (local.name != member->name)
-        find(true, member->header_offset, label + " is \"" + local.name + "\" in its local header");
+        find(true, base + member->header_offset,
+             label + " is \"" + local.name + "\" in its local header");
       if (local.method != (member->deflated ? 8 : 0))
-        find(true, member->header_offset,
+        find(true, base + member->header_offset,
              label + " is compressed in another way in its local header");
       if (local.encrypted)
-        find(true, member->header_offset, label + " is encrypted in its local header");
+        find(true, base + member->header_offset, label + " is encrypted in its local header");
       if (local.has_sizes &&
           (local.nbytes != member->nbytes || local.stored_nbytes != member->stored_nbytes))
-        find(true, member->header_offset, label + " has another size in its local header");
+        find(true, base + member->header_offset, label + " has another size in its local header");
       if (member->header_offset < end)
-        find(true, member->header_offset, label + " begins inside of the one before");
+        find(true, base + member->header_offset, label + " begins inside of the one before");
       else
-        between(end, member->header_offset);
+        between(zip.file(), end, member->header_offset, where);
       end = std::max(end, member->data_offset + member->stored_nbytes + local.descriptor_nbytes);
     }
-    between(end, zip.directory_offset());
-    if (zip.end_offset() < file_.nbytes)
-      find(false, zip.end_offset(),
-           std::to_string(file_.nbytes - zip.end_offset()) + " bytes behind the archive");
+    between(zip.file(), end, zip.directory_offset(), where);
+    if (zip.end_offset() >= zip.file().nbytes) return;
+    const std::uint64_t behind = zip.file().nbytes - zip.end_offset();
+    find(false, base + zip.end_offset(),
+         where + std::to_string(behind) + " bytes behind the archive");
+    if (behind <= kMaxPickleNbytes)
+      pickles(read_text(zip.file(), zip.end_offset(), behind), where, zip.end_offset(),
+              Follow::some);
   }
 
-  void between(std::uint64_t begin, std::uint64_t end) {
+  void between(const File& file, std::uint64_t begin, std::uint64_t end, const std::string& where) {
     if (begin >= end) return;
-    const std::string gap = read_text(file_, begin, std::min<std::uint64_t>(end - begin, 1 << 20));
+    const std::string gap = read_text(file, begin, std::min<std::uint64_t>(end - begin, 1 << 20));
     if (gap.find("PK\3\4") != std::string::npos)
-      find(true, begin, "a member between the others that the directory does not mention");
+      find(true, file.begin + begin,
+           where + "a member between the others that the directory does not mention");
     else if (gap.find_first_not_of('\0') != std::string::npos)
-      find(begin == 0, begin, std::to_string(end - begin) + " bytes that belong to no member");
+      find(begin == 0, file.begin + begin,
+           where + std::to_string(end - begin) + " bytes that belong to no member");
   }
 
   // No directory, or one that cannot be believed: whatever looks like a pickle's local header is followed.
-  void search() {
-    const std::string bytes = read_text(file_, 0, std::min(file_.nbytes, kMaxPickleNbytes));
+  void search(const File& file, const std::string& where) {
+    const std::string bytes = read_text(file, 0, std::min(file.nbytes, kMaxPickleNbytes));
     std::size_t end;
     for (std::size_t at = bytes.find("PK\3\4"); at != std::string::npos;
          at = bytes.find("PK\3\4", end)) {
@@ -273,13 +446,14 @@ class FileScan {
       const std::string_view name = std::string_view(bytes).substr(at + 30, name_nbytes);
       if (name.size() < 4 || lower(name.substr(name.size() - 4)) != ".pkl") continue;
       end = std::min(bytes.find("PK\3\4", data), bytes.size());
-      const PickleScan found =
-          scan_pickle(std::as_bytes(std::span(bytes).subspan(data, end - data)), std::string(name));
+      const PickleScan found = scan_pickle(
+          std::as_bytes(std::span(bytes).subspan(data, end - data)), where + std::string(name));
       scan_.uses.insert(scan_.uses.end(), found.uses.begin(), found.uses.end());
     }
   }
 
   File file_;
+  bool is_torchscript_ = false;  // the archive that is looked at: its code is told as a whole
   Scan scan_;
 };
 
@@ -307,6 +481,20 @@ std::string_view name(PickleUse::How how) {
       return "takes from the registry";
   }
   return "";
+}
+
+std::string Scan::summary() const {
+  const bool suspicious =
+      std::ranges::any_of(findings, [](const Finding& finding) { return finding.suspicious; });
+  std::string text;
+  const auto say = [&](std::string_view word) {
+    text += (text.empty() ? "" : ", ") + std::string(word);
+  };
+  if (format == "unknown") return "no model";
+  if (verdict != Verdict::plain || (!suspicious && !broken)) say(name(verdict));
+  if (suspicious) say("suspicious");
+  if (broken) say("broken");
+  return text;
 }
 
 bool Scan::is_dangerous() const {

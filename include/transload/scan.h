@@ -46,6 +46,9 @@ struct Scan {
   std::vector<PickleUse> uses;
   std::vector<Finding> findings;
 
+  // In words: "plain" is only what can be read to its end and holds nothing odd; else "needs classes", "would run code",
+  // "suspicious", "broken", or several of them: "would run code, broken". "no model": of no format that is known.
+  std::string summary() const;
   // Whether to keep hands off it.
   bool is_dangerous() const;
 };

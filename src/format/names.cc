@@ -147,8 +147,9 @@ constexpr PlainName kMakers[] = {
     {"torch.jit._pickle", "build_tensor_from_id"},
 };
 
-// Python's own modules, all that some version has or had, and its installers. What of them is not plain data is called by
-// no checkpoint. sys.stdlib_module_names; _compat_pickle has the names of Python 2, which pickle translates.
+// Python's own modules, all that some version has or had, its installers, and what PyTorch itself brings along. What of
+// them is not plain data is used by no checkpoint. sys.stdlib_module_names; _compat_pickle has the names of Python 2,
+// which pickle translates; Requires-Dist of the torch package.
 constexpr std::string_view kPythonModules =
     " BaseHTTPServer CGIHTTPServer ConfigParser Cookie Dialog DocXMLRPCServer FileDialog "
     "HTMLParser Queue ScrolledText SimpleDialog SimpleHTTPServer SimpleXMLRPCServer SocketServer "
@@ -189,7 +190,9 @@ constexpr std::string_view kPythonModules =
     "tokenize tomllib trace traceback tracemalloc ttk tty turtle turtledemo types typing "
     "unicodedata unittest urllib urllib2 urlparse usercustomize uu uuid venv warnings wave "
     "weakref webbrowser whichdb winreg winsound wsgiref xdrlib xml xmlrpc xmlrpclib "
-    "xxlimited xxsubtype zipapp zipfile zipimport zlib zoneinfo ";
+    "xxlimited xxsubtype zipapp zipfile zipimport zlib zoneinfo "
+    "_distutils_hack _pytest filelock fsspec functorch jinja2 markupsafe mpmath networkx pluggy py "
+    "pytest sympy torchgen triton ";
 
 template <std::size_t n>
 bool is_in(const PlainName (&list)[n], std::string_view module, std::string_view name) {
@@ -198,14 +201,6 @@ bool is_in(const PlainName (&list)[n], std::string_view module, std::string_view
 }
 
 std::string_view package(std::string_view module) { return module.substr(0, module.find('.')); }
-
-bool is_of_python(std::string_view module) {
-  return kPythonModules.find(" " + std::string(package(module)) + " ") != std::string_view::npos;
-}
-
-bool is_of_torch_or_numpy(std::string_view module) {
-  return package(module) == "torch" || package(module) == "numpy";
-}
 
 bool is_data_type(std::string_view module, std::string_view name) {
   const bool storage =
@@ -232,23 +227,59 @@ bool looks_like_a_class(std::string_view name) {
   }
 }
 
-// Modules of PyTorch and NumPy whose classes may be called. Others have some that open what they are given: a
-// torch.PyTorchFileWriter empties a file, a torch.distributed.TCPStore connects.
-constexpr std::string_view kMadeByCalls[] = {"torch.nn.",
-                                             "torch.optim.",
-                                             "torch.ao.",
-                                             "torch.distributions.",
-                                             "torch.distributed.checkpoint.metadata",
-                                             "torch.distributed.tensor",
-                                             "torch.distributed._tensor",
-                                             "torch.distributed.fsdp",
-                                             "torch.distributed._shard",
-                                             "torch.distributed.device_mesh",
-                                             "torch.utils.hooks",
-                                             "torch.utils.data.",
-                                             "numpy.random.",
-                                             "numpy.dtypes",
-                                             "numpy.ma."};
+// Modules of PyTorch and NumPy whose classes are what checkpoints and whole models hold. Others have some that open what
+// they are given (a torch.PyTorchFileWriter empties a file, a torch.distributed.TCPStore connects), or lead to Python's
+// own under another name.
+constexpr std::string_view kModelModules[] = {"torch.nn.",
+                                              "torch.optim.",
+                                              "torch.ao.",
+                                              "torch.quantization.",
+                                              "torch.distributions.",
+                                              "torch.distributed.checkpoint.metadata",
+                                              "torch.distributed.checkpoint.filesystem",
+                                              "torch.distributed.tensor",
+                                              "torch.distributed._tensor",
+                                              "torch.distributed.fsdp",
+                                              "torch.distributed._shard",
+                                              "torch.distributed.device_mesh",
+                                              "torch.utils.hooks",
+                                              "torch.utils.data.dataset",
+                                              "torch.utils.data.sampler",
+                                              "torch.nested._internal.nested_tensor",
+                                              "torch._dynamo.decorators",
+                                              "torch.amp.",
+                                              "torch.cuda.amp.",
+                                              "torch.fx._symbolic_trace",
+                                              "torch.fx.immutable_collections",
+                                              "numpy.random.",
+                                              "numpy.dtypes",
+                                              "numpy.ma."};
+
+// Python's, that make code or processes, wherever they are found: modules have what they import.
+constexpr std::string_view kMakersOfCode =
+    " FunctionType LambdaType CodeType CellType MethodType ModuleType BuiltinFunctionType "
+    "WrapperDescriptorType MethodWrapperType GenericAlias Popen CDLL PyDLL WinDLL OleDLL "
+    "LibraryLoader CFUNCTYPE PYFUNCTYPE SourceFileLoader SourcelessFileLoader ExtensionFileLoader "
+    "ModuleSpec InteractiveInterpreter InteractiveConsole ";
+
+// A model holds its activation: these functions are kept, and compute if they are called.
+constexpr std::string_view kActivations =
+    " relu relu6 gelu silu mish elu selu celu glu leaky_relu rrelu prelu hardtanh hardswish "
+    "hardsigmoid hardshrink softshrink tanhshrink softplus softsign softmax log_softmax logsigmoid "
+    "sigmoid tanh threshold normalize mse_loss l1_loss smooth_l1_loss huber_loss cross_entropy "
+    "binary_cross_entropy binary_cross_entropy_with_logits nll_loss kl_div ";
+
+bool is_word(std::string_view words, std::string_view word) {
+  return words.find(" " + std::string(word) + " ") != std::string_view::npos;
+}
+
+bool is_activation(std::string_view module, std::string_view name) {
+  constexpr std::string_view kClass = "_VariableFunctionsClass.";  // that of torch.tanh
+  if (module == "torch._C" && name.starts_with(kClass))
+    return is_word(kActivations, name.substr(kClass.size()));
+  return (module == "torch.nn.functional" || module == "torch._C._nn") &&
+         is_word(kActivations, name);
+}
 
 // torch.return_types.max, and the like: tuples with names.
 bool is_return_type(std::string_view module, std::string_view name) {
@@ -261,22 +292,31 @@ bool is_plain_data(std::string_view module, std::string_view name) {
   return is_in(kPlainNames, module, name);
 }
 
+bool is_getattr(std::string_view module, std::string_view name) {
+  return (module == "builtins" || module == "__builtin__") && name == "getattr";
+}
+
+bool is_of_python(std::string_view module) { return is_word(kPythonModules, package(module)); }
+
 bool runs_code(std::string_view module, std::string_view name, PickleUse::How how) {
   if (is_plain_data(module, name) || is_in(kMadeNames, module, name) ||
-      is_in(kMakers, module, name))
+      is_in(kMakers, module, name) || is_data_type(module, name))
     return false;
-  if (is_of_python(module)) return true;
-  if (!is_of_torch_or_numpy(module) || is_data_type(module, name) || is_return_type(module, name))
-    return false;
-  // A model holds its activation: the function is kept, not called.
-  if (how == PickleUse::How::mention &&
-      (module == "torch.nn.functional" || module == "torch._C._nn") && name.find('.') == name.npos)
-    return false;
-  // The way through an attribute: "Size.mro". And functions; of those there are some that load whole files.
-  if (name.find('.') != std::string_view::npos || !looks_like_a_class(name)) return true;
-  return how == PickleUse::How::call &&
-         std::ranges::none_of(kMadeByCalls,
-                              [&](std::string_view begin) { return module.starts_with(begin); });
+  const std::string_view last = name.substr(name.rfind('.') + 1);
+  if (is_getattr(module, name) && how == PickleUse::How::mention) return false;
+  if (is_of_python(module) || is_word(kMakersOfCode, last)) return true;
+  if (package(module) != "torch" && package(module) != "numpy") return false;
+  if (is_return_type(module, name)) return false;
+  const bool is_mention = how == PickleUse::How::mention;
+  if (is_mention && is_activation(module, name)) return false;
+  // Functions, of which there are some that load whole files; and the way through an attribute: "Size.mro".
+  if (!looks_like_a_class(name)) return true;
+  const std::string whole = std::string(module) + ".";
+  const bool is_of_models = (module == "torch" && name == "ScriptObject") ||
+                            std::ranges::any_of(kModelModules, [&](std::string_view begin) {
+                              return whole.starts_with(begin);
+                            });
+  return !is_of_models && (!is_mention || name.find('.') != std::string_view::npos);
 }
 
 Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::How how) {
@@ -284,10 +324,11 @@ Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::Ho
     return Verdict::plain;
   if (runs_code(module, name, how)) return Verdict::runs_code;
   if (is_in(kMakers, module, name)) return Verdict::plain;
-  // Not known. A class is needed; a function would run, and the way through an attribute leads anywhere.
-  if (is_return_type(module, name)) return Verdict::needs_classes;
-  const bool leads_on = how == PickleUse::How::call || name.find('.') != std::string_view::npos;
-  return leads_on && !looks_like_a_class(name) ? Verdict::runs_code : Verdict::needs_classes;
+  // Not known. A class is needed. A function is called by whoever gets hold of it, and the way through an attribute leads
+  // anywhere.
+  const bool is_class = looks_like_a_class(name) || is_getattr(module, name) ||
+                        is_return_type(module, name) || is_activation(module, name);
+  return is_class || how == PickleUse::How::make ? Verdict::needs_classes : Verdict::runs_code;
 }
 
 }  // namespace transload

@@ -16,6 +16,13 @@ bool is_plain_data(std::string_view module, std::string_view name);
 // class that is needed or, where it cannot be one or is Python's own, code that would run.
 Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::How how);
 
+// Python's getattr: what it gives, of a class, is judged as that name ("Color.RED"), which is how some versions of Python
+// pickle the members of enums.
+bool is_getattr(std::string_view module, std::string_view name);
+
+// Whether a module is Python's own, or comes with PyTorch and is no part of models.
+bool is_of_python(std::string_view module);
+
 // Whether that use of a name of Python's own library, of PyTorch or of NumPy is one that no checkpoint needs, or loads
 // what this library would not see: refused when a file is opened.
 bool runs_code(std::string_view module, std::string_view name, PickleUse::How how);

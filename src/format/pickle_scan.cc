@@ -20,27 +20,29 @@ struct Known {
     text,
     global,
     result,
-    tuple,  // that begins with something else than the two below
-    tuple_of_text,
-    tuple_of_global,
+    tuple_of_text,    // that begins with one
+    tuple_of_global,  // that begins with one
+    attribute,        // a tuple of a global and a text that can be a name
     looked_up
   } kind = Kind::nothing;
-  // Number in texts_: a text; "module\nname" of a global, or of what made a result; what a tuple begins with.
+  // Number in texts_: a text; "module\nname" of a global, or of what made a result; what a tuple begins with; of an
+  // attribute "module\nname.attribute".
   std::uint32_t text = 0;
-  // Of a tuple: 1 more than the number of a global in it that runs code when it is called.
-  std::uint32_t function = 0;
 };
 
 constexpr std::size_t kMaxName = 1000;  // what is longer is no name of anything
+constexpr std::size_t kMaxUses = 10'000, kMaxTextNbytes = 64 << 20;
 
-// What these call is among their arguments: torch/_tensor.py, numpy/random/_pickle.py.
+// torch/_tensor.py.
 bool calls_its_first_argument(std::string_view global) {
   return global == "torch._tensor\n_rebuild_from_type_v2" ||
          global == "torch.tensor\n_rebuild_from_type_v2" ||
          global == "torch._tensor\n_rebuild_from_type";
 }
-bool calls_an_argument(std::string_view global) {
-  return global == "numpy.random._pickle\n__generator_ctor";
+
+std::pair<std::string_view, std::string_view> split(std::string_view global) {
+  const std::size_t line = global.find('\n');
+  return {global.substr(0, line), global.substr(line + 1)};
 }
 
 class Scanner {
@@ -97,7 +99,11 @@ class Scanner {
   std::uint32_t keep(std::string text) {
     const auto [at, is_new] =
         numbers_.try_emplace(std::move(text), static_cast<std::uint32_t>(texts_.size()));
-    if (is_new) texts_.push_back(&at->first);
+    if (!is_new) return at->second;
+    texts_.push_back(&at->first);
+    text_nbytes_ += at->first.size();
+    if (text_nbytes_ > kMaxTextNbytes + bytes_.size())
+      broken("more names and texts than a model has");
     return at->second;
   }
 
@@ -160,34 +166,45 @@ class Scanner {
   }
 
   static Verdict verdict(std::string_view global, How how) {
-    const std::size_t line = global.find('\n');
-    return verdict_of(global.substr(0, line), global.substr(line + 1), how);
+    const auto [module, name] = split(global);
+    return verdict_of(module, name, how);
   }
 
   void add(How how, std::string name, Verdict verdict) {
     const auto [at, is_new] = seen_.try_emplace({how, name}, found_.uses.size());
-    if (is_new)
-      found_.uses.push_back({how, verdict, std::move(name), member_, opcode_at_, 1});
-    else
+    if (!is_new) {
       ++found_.uses[at->second].count;
+      return;
+    }
+    found_.uses.push_back(
+        {how, verdict, std::move(name), member_.substr(0, kMaxName), opcode_at_, 1});
+    if (found_.uses.size() > kMaxUses) broken("more names than a model uses");
   }
 
   Known global(std::string_view module, std::string_view name) {
     module = module.substr(0, kMaxName);
     name = name.substr(0, kMaxName);
-    const Known value{Kind::global, keep(std::string(module) + "\n" + std::string(name))};
+    return global(std::string(module) + "\n" + std::string(name));
+  }
+  Known global(std::string both) {
+    const Known value{Kind::global, keep(std::move(both))};
     use(How::mention, value);
     return value;
   }
 
-  void call(How how, const Known& callable, const Known& arguments = {}) {
+  void call(How how, const Known& callable, const Known& arguments) {
+    const bool is_global = callable.kind == Kind::global;
+    if (is_global && arguments.kind == Kind::attribute) {
+      const auto [module, name] = split(text(callable));
+      if (is_getattr(module, name)) return push(global(text(arguments)));
+    }
     use(how, callable);
-    if (callable.kind == Kind::global && calls_its_first_argument(text(callable)))
-      use(How::call,
-          arguments.kind == Kind::tuple_of_global ? Known{Kind::global, arguments.text} : Known{});
-    if (callable.kind == Kind::global && calls_an_argument(text(callable)) && arguments.function)
-      use(How::call, {Kind::global, arguments.function - 1});
-    if (callable.kind == Kind::global || callable.kind == Kind::result)
+    if (is_global && calls_its_first_argument(text(callable))) {
+      const bool is_known =
+          arguments.kind == Kind::tuple_of_global || arguments.kind == Kind::attribute;
+      use(How::call, is_known ? Known{Kind::global, arguments.text} : Known{});
+    }
+    if (is_global || callable.kind == Kind::result)
       push({Kind::result, callable.text});
     else
       push();
@@ -199,25 +216,22 @@ class Scanner {
     push({Kind::looked_up, 0});
   }
 
-  void tuple(std::size_t begin) {
-    begin = std::min(begin, stack_.size());
-    Known made{Kind::tuple};
-    for (std::size_t i = begin; i < stack_.size(); ++i) {
-      const Known& item = stack_[i];
-      const bool is_global = item.kind == Kind::global;
-      if (i == begin && (is_global || item.kind == Kind::text))
-        made = {is_global ? Kind::tuple_of_global : Kind::tuple_of_text, item.text};
-      if (is_global && runs_when_called(item.text)) made.function = item.text + 1;
-    }
-    stack_.resize(begin);
-    push(made);
+  // What is known of a tuple of the values from `begin` on.
+  Known known_of(std::size_t begin) {
+    if (begin >= stack_.size()) return {};
+    const Known& first = stack_[begin];
+    const bool is_pair = stack_.size() - begin == 2 && stack_.back().kind == Kind::text;
+    if (first.kind == Kind::text) return {Kind::tuple_of_text, first.text};
+    if (first.kind != Kind::global) return {};
+    if (is_pair) return {Kind::attribute, keep(text(first) + "." + text(stack_.back()))};
+    return {Kind::tuple_of_global, first.text};
   }
 
-  bool runs_when_called(std::uint32_t global) {
-    if (runs_when_called_.size() <= global) runs_when_called_.resize(texts_.size());
-    std::optional<bool>& known = runs_when_called_[global];
-    if (!known) known = verdict(*texts_[global], How::call) == Verdict::runs_code;
-    return *known;
+  void tuple(std::size_t begin) {
+    begin = std::min(begin, stack_.size());
+    const Known made = known_of(begin);
+    stack_.resize(begin);
+    push(made);
   }
 
   // Whether it was STOP.
@@ -230,6 +244,7 @@ class Scanner {
     const auto opcode = static_cast<std::uint8_t>(take(1)[0]);
     switch (opcode) {
       case '.':
+        if (stack_.empty()) broken("the pickle ends without a value");
         return true;
       case 0x80:
         if (number(1) > 5) broken("a protocol that no Python knows");
@@ -262,7 +277,7 @@ class Scanner {
         push();
         break;
       case ')':
-        push({Kind::tuple});
+        push();
         break;
       case 'I':
       case 'L':
@@ -374,8 +389,8 @@ class Scanner {
         get(number(4));
         break;
       case 'c': {
-        const std::string_view module = line();
-        push(global(module, line()));
+        const std::string_view module = line(), name = line();
+        if (found_.broken.empty()) push(global(module, name));
         break;
       }
       case 0x93: {
@@ -389,17 +404,21 @@ class Scanner {
         break;
       }
       case 'i': {
-        const std::string_view module = line();
-        const Known name = global(module, line());
-        pop_to_mark();
-        call(How::call, name);
+        const std::string_view module = line(), last = line();
+        if (!found_.broken.empty()) break;
+        const Known name = global(module, last);
+        const std::size_t begin = mark();
+        const Known arguments = known_of(begin);
+        stack_.resize(begin);
+        call(How::call, name, arguments);
         break;
       }
       case 'o': {
         const std::size_t begin = mark();
         const Known callable = begin < stack_.size() ? stack_[begin] : Known{};
+        const Known arguments = known_of(begin + 1);
         stack_.resize(begin);
-        call(How::call, callable);
+        call(How::call, callable, arguments);
         break;
       }
       case 'R': {
@@ -409,11 +428,11 @@ class Scanner {
       }
       case 0x81:
         pop();
-        call(How::make, pop());
+        call(How::make, pop(), {});
         break;
       case 0x92:
         pop(), pop();
-        call(How::make, pop());
+        call(How::make, pop(), {});
         break;
       case 'b':
         pop();
@@ -465,7 +484,7 @@ class Scanner {
   PickleMemo<Known> memo_;
   std::map<std::string, std::uint32_t> numbers_;
   std::vector<const std::string*> texts_;
-  std::vector<std::optional<bool>> runs_when_called_;  // by number of a text
+  std::size_t text_nbytes_ = 0;
   std::map<std::pair<How, std::string>, std::size_t> seen_;
   PickleScan found_;
 };

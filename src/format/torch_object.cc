@@ -22,6 +22,8 @@ NodeId TorchObjects::global(std::string_view module, std::string_view name) {
   if (module == "torch") {
     if (const auto dtype = dtype_from_name(name)) return nodes_.dtype(*dtype);
   }
+  // What a file holds it can have called: as the attribute of an object by which a list is appended to, for example.
+  if (is_of_python(module)) refuse_code(module, name, PickleUse::How::mention);
   return nodes_.global(module, name);
 }
 
@@ -240,15 +242,29 @@ NodeId TorchObjects::encode(std::span<const NodeId> a) {
   return nodes_.bytes(bytes);
 }
 
-void TorchObjects::refuse_code(NodeId callable, Made made) const {
-  if (options_.keep_calls || nodes_.kind(callable) != ValueKind::global) return;
-  const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
-  const auto how = made == Made::by_call ? PickleUse::How::call : PickleUse::How::make;
-  if (!runs_code(module, name, how)) return;
+void TorchObjects::refuse_code(std::string_view module, std::string_view name,
+                               PickleUse::How how) const {
+  if (options_.keep_calls || !runs_code(module, name, how)) return;
   throw UnsafePickleError(
-      where_ + ": calls " + dotted(module, name) +
+      where_ + ": " + (how == PickleUse::How::mention ? "holds " : "calls ") +
+      dotted(module, name) +
       ", which is no plain data: a program that unpickles this file runs it. Nothing was called "
       "here; scan lists all that it would do, keep_calls keeps it as an inert object");
+}
+
+void TorchObjects::refuse_code(NodeId callable, NodeId arguments, Made made) const {
+  if (nodes_.kind(callable) != ValueKind::global) return;
+  const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
+  const auto a = nodes_.items(arguments);
+  if (made == Made::by_call && is_getattr(module, name) && a.size() == 2 &&
+      nodes_.kind(a[0]) == ValueKind::global && nodes_.kind(a[1]) == ValueKind::text) {
+    const std::string attribute = dotted(nodes_.name_of(a[0]), nodes_.as_text(a[1]));
+    return refuse_code(nodes_.module_of(a[0]), attribute, PickleUse::How::mention);
+  }
+  refuse_code(module, name, made == Made::by_call ? PickleUse::How::call : PickleUse::How::make);
+  // The function that a subclass of Tensor is made by stands among the arguments.
+  if (known_.contains(callable) && known_.at(callable) == Known::from_type && !a.empty())
+    refuse_code(a[0], arguments, Made::by_call);
 }
 
 void TorchObjects::check_layout(NodeId arguments) const {
@@ -269,10 +285,7 @@ NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
   if (!is_name)
     throw FormatError("calls a value of kind " + std::string(name(nodes_.kind(callable))));
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
-  refuse_code(callable, made);
-  // The function that a subclass of Tensor is made by stands among the arguments.
-  if (known(callable) == Known::from_type && !nodes_.items(arguments).empty())
-    refuse_code(nodes_.items(arguments)[0], Made::by_call);
+  refuse_code(callable, arguments, made);
   if (module == "torch.serialization" && name == "_get_layout") check_layout(arguments);
   if (options_.refuse_objects && !is_plain_data(module, name)) {
     throw UnsafePickleError(

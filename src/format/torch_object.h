@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "format/pickle_reader.h"
+#include "transload/scan.h"
 #include "transload/transload.h"
 
 namespace transload {
@@ -55,7 +56,8 @@ class TorchObjects : public PickleObjects {
   NodeId encode(std::span<const NodeId> arguments);
   NodeId inert(NodeId callable, NodeId arguments, Made made);
   NodeId parts_of(NodeId callable, std::span<const NodeId> arguments);
-  void refuse_code(NodeId callable, Made made) const;
+  void refuse_code(std::string_view module, std::string_view name, PickleUse::How how) const;
+  void refuse_code(NodeId callable, NodeId arguments, Made made) const;
   void check_layout(NodeId arguments) const;
   Dims dims(NodeId node, const char* what) const;
   bool truth(NodeId node, const char* what) const;

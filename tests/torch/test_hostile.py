@@ -72,7 +72,7 @@ WAYS = {
                               b"\x80\x04" + called(glob("_codecs", "encode"), "os", "latin1") + text("system") + b"\x93)R"),
     "the global in the memo": ("os.system", b"\x80\x02" + glob("os", "system") + b"q\x050h\x05(" + text("true") + b"tR"),
     "memoize": ("os.system", b"\x80\x04" + glob("os", "system") + b"\x940h\x00(" + text("true") + b"tR"),
-    "getattr of a harmless name": ("__builtin__.getattr", b"\x80\x02" + glob("__builtin__", "getattr") + b"(" + PLAIN +
+    "getattr of a harmless name": ("torch.Size.__class__", b"\x80\x02" + glob("__builtin__", "getattr") + b"(" + PLAIN +
                                    text("__class__") + b"tR"),
     "a dotted name": ("torch.Size.mro", b"\x80\x02ctorch\nSize.mro\n)R"),
     "a result is called": ("torch.Size()", b"\x80\x02" + PLAIN + b")R)R"),
@@ -134,7 +134,8 @@ def scanned(*paths):
     done = subprocess.run([PROGRAM, "scan", "--json", *paths], capture_output=True, text=True, timeout=60)
     assert done.returncode in (0, 1), done.stderr
     found = json.loads(done.stdout)
-    assert done.returncode == int(any(f["dangerous"] or f["broken"] for f in found))
+    counted = [f for f in found if f["format"] != "unknown" or f["file"] in map(str, paths)]
+    assert done.returncode == int(any(f["dangerous"] or f["broken"] for f in counted))
     return found
 
 
@@ -156,7 +157,7 @@ def test_every_name_is_told_and_refused(tmp_path):
         assert f"{module}.{name}" in dangerous_names(found), found
         if module.split(".")[0] in ("my_package", "weird"):  # a function of the user's: kept as an inert object
             continue
-        assert f"calls {module}.{name}" in refused(path)
+        assert f" {module}.{name}, which is no plain data" in refused(path)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -226,6 +227,7 @@ def test_archives_that_readers_read_differently(tmp_path):
         assert "os.system" in dangerous_names(found), name
     [found] = scanned(model(tmp_path / "m.pt", good + bad))
     assert found["dangerous"] and "behind the pickle's end" in found["findings"][0]["what"]
+    assert found["verdict"] == "would run code, suspicious" and "os.system" in dangerous_names(found)
     # No directory: what is there is found all the same.
     whole = model(tmp_path / "m.pt", bad).read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: whole.index(b"PK\x01\x02")])
