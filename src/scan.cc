@@ -280,15 +280,18 @@ class FileScan {
 
   void archive(const File& file, const std::string& where, int depth) {
     std::string format = "zip";
+    std::vector<Finding> odd;
     try {
       ZipArchive zip(file, [&](std::uint64_t offset, const std::string& what) {
-        find(true, file.begin + offset, where + what);
+        if (odd.size() < kMaxFindings) odd.push_back({true, file.begin + offset, where + what});
       });
       format = members(zip, where, depth);
     } catch (const Error& error) {
       broken(file.begin, error.what());
       search(file, where);
     }
+    // NumPy's archives of arrays have no folder.
+    for (Finding& finding : odd) find(format != "npz", finding.offset, std::move(finding.what));
     if (depth == 0) scan_.format = format;
   }
 

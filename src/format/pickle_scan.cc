@@ -196,7 +196,7 @@ class Scanner {
     const bool is_global = callable.kind == Kind::global;
     if (is_global && arguments.kind == Kind::attribute) {
       const auto [module, name] = split(text(callable));
-      if (is_getattr(module, name)) return push(global(text(arguments)));
+      if (is_getattr(module, name)) return push({Kind::result, global(text(arguments)).text});
     }
     use(how, callable);
     if (is_global && calls_its_first_argument(text(callable))) {

@@ -252,7 +252,7 @@ void TorchObjects::refuse_code(std::string_view module, std::string_view name,
       "here; scan lists all that it would do, keep_calls keeps it as an inert object");
 }
 
-void TorchObjects::refuse_code(NodeId callable, NodeId arguments, Made made) const {
+void TorchObjects::refuse_code(NodeId callable, NodeId arguments, Made made) {
   if (nodes_.kind(callable) != ValueKind::global) return;
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
   const auto a = nodes_.items(arguments);
@@ -263,8 +263,8 @@ void TorchObjects::refuse_code(NodeId callable, NodeId arguments, Made made) con
   }
   refuse_code(module, name, made == Made::by_call ? PickleUse::How::call : PickleUse::How::make);
   // The function that a subclass of Tensor is made by stands among the arguments.
-  if (known_.contains(callable) && known_.at(callable) == Known::from_type && !a.empty())
-    refuse_code(a[0], arguments, Made::by_call);
+  if (known(callable) == Known::from_type && !a.empty() && nodes_.kind(a[0]) == ValueKind::global)
+    refuse_code(nodes_.module_of(a[0]), nodes_.name_of(a[0]), PickleUse::How::call);
 }
 
 void TorchObjects::check_layout(NodeId arguments) const {

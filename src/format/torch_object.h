@@ -57,7 +57,7 @@ class TorchObjects : public PickleObjects {
   NodeId inert(NodeId callable, NodeId arguments, Made made);
   NodeId parts_of(NodeId callable, std::span<const NodeId> arguments);
   void refuse_code(std::string_view module, std::string_view name, PickleUse::How how) const;
-  void refuse_code(NodeId callable, NodeId arguments, Made made) const;
+  void refuse_code(NodeId callable, NodeId arguments, Made made);
   void check_layout(NodeId arguments) const;
   Dims dims(NodeId node, const char* what) const;
   bool truth(NodeId node, const char* what) const;

@@ -112,6 +112,7 @@ End find_end(const File& file) {
         "no end of a zip archive; the file was cut short (a download or a save that broke off)");
   }
   End end = end_in(std::string_view(tail.bytes).substr(tail.found), tail.offset + tail.found);
+  std::uint64_t records = end.offset;  // where they begin
   if (has_locator(tail)) {
     const auto end64 = at<std::uint64_t>(tail.bytes, tail.found - kLocatorNbytes + 8);
     if (end64 > size || size - end64 < kEnd64Nbytes)
@@ -119,7 +120,20 @@ End find_end(const File& file) {
     const std::string record = read_text(file, end64, kEnd64Nbytes);
     if (at<std::uint32_t>(record, 0) != kEnd64)
       fail_at(file, end64, "no zip64 end record where the locator says");
+    const End in_32_bits = end;
     take_end64(end, record);
+    records = end64;
+    // Readers that look for only one of the two must find the same. miniz: mz_zip_reader_read_central_dir.
+    const auto agree = [](std::uint64_t small, std::uint64_t whole, std::uint64_t most) {
+      return small == std::min(whole, most) || small == most;
+    };
+    if (end.offset < kLocatorNbytes + kEnd64Nbytes ||
+        end64 + 12 + at<std::uint64_t>(record, 4) + kLocatorNbytes != end.offset ||
+        !agree(in_32_bits.count, end.count, 0xFFFF) ||
+        !agree(in_32_bits.directory_nbytes, end.directory_nbytes, kInZip64) ||
+        !agree(in_32_bits.directory_offset, end.directory_offset, kInZip64)) {
+      fail_at(file, end.offset, "two end records that differ: readers take one or the other");
+    }
   }
   if (end.disk != 0) fail_at(file, end.offset, "a zip archive of several disks");
   if (end.directory_offset > size || end.directory_nbytes > size - end.directory_offset) {
@@ -127,6 +141,12 @@ End find_end(const File& file) {
             "a directory of " + std::to_string(end.directory_nbytes) + " bytes at offset " +
                 std::to_string(end.directory_offset) + ", beyond the file's " +
                 std::to_string(size));
+  }
+  // By its length from the end others find it: Python's zipfile.
+  if (end.directory_offset + end.directory_nbytes != records) {
+    fail_at(
+        file, end.offset,
+        "a directory that does not stand before the end records: readers differ on where it is");
   }
   if (end.count > end.directory_nbytes / kDirectoryEntryNbytes) {
     fail_at(file, end.offset,
@@ -278,10 +298,18 @@ bool ZipArchive::add_name(std::uint32_t number, const Refuse& refuse) {
 
 // PyTorch takes them for one another: miniz compares names without regard to case.
 void ZipArchive::refuse_names_that_differ_in_case() const {
+  constexpr std::string_view kKnown[] = {"data.pkl",  "version",       ".data/version",
+                                         "byteorder", "constants.pkl", ".format_version"};
   std::set<std::string> seen;
   for (const ZipMember& member : members_) {
     std::string name(member.name);
     for (char& c : name) c = is_upper(c) ? static_cast<char>(c + 32) : c;
+    const std::string_view in_folder = std::string_view(name).substr(name.find('/') + 1);
+    if (std::ranges::find(kKnown, in_folder) != std::end(kKnown) &&
+        member.name.substr(root_.size() + 1) != in_folder) {
+      fail(member.header_offset, label_of(member) + " is \"" + std::string(in_folder) +
+                                     "\" for PyTorch, which ignores case");
+    }
     if (!seen.insert(name).second)
       fail(member.header_offset,
            label_of(member) + " is there twice, if case is ignored as PyTorch does");

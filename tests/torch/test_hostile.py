@@ -107,6 +107,22 @@ WAYS = {
                                 glob("my_package", "run_it") + glob("torch", "Tensor") + b"(" + text("x") + b"t}tR"),
     "what numpy calls for it": ("my_package.run_it", b"\x80\x02" + glob("numpy.random._pickle", "__generator_ctor") + b"(" +
                                 text("x") + glob("my_package", "run_it") + b"tR"),
+    "what torch calls for what it calls": ("sympy.sympify", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") + b"(" +
+                                           glob("torch._tensor", "_rebuild_from_type_v2") + PLAIN + b"(" + glob("sympy", "sympify") +
+                                           PLAIN + b"(" + text("x") + b"t}t}tR"),
+    "arguments made by a call": ("a value that is no name", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") +
+                                 glob("builtins", "tuple") + b"(" + glob("torch", "Tensor") + b"l\x85RR"),
+    "what a list's append is": ("my_package.run_it", b"\x80\x02" + glob("argparse", "Namespace") + b")R}" + text("append") +
+                                glob("my_package", "run_it") + b"sb" + text("x") + b"a"),
+    "a function that is made": ("torch.fx._symbolic_trace.FunctionType", b"\x80\x02" +
+                                glob("torch.fx._symbolic_trace", "FunctionType") + b")\x81"),
+    "what another module imports": ("my_package.tests.Popen", b"\x80\x02" + called(glob("my_package.tests", "Popen"), "x")),
+    "what comes with torch": ("sympy.S", b"\x80\x02" + called(glob("sympy", "S"), "x")),
+    "modules in a module of functions": ("torch.nn.functional.importlib", b"\x80\x02" + glob("torch.nn.functional", "importlib")),
+    "getattr of what was made": ("__builtin__.getattr", b"\x80\x02" + glob("__builtin__", "getattr") + b"(" + PLAIN + b")R" +
+                                 text("x") + b"tR"),
+    "an attribute that is called": ("my.Class.RUN()", b"\x80\x02" + glob("__builtin__", "getattr") + b"(" + glob("my", "Class") +
+                                    text("RUN") + b"tR)R"),
     "a class is changed": ("torch.nn.Module itself", b"\x80\x02" + glob("torch.nn", "Module") + b"N}" + text("forward") + b"Ns\x86b"),
     "a second protocol": ("os.system", b"\x80\x02N0\x80\x05" + called(glob("os", "system"), "true")),
 }
@@ -184,8 +200,9 @@ def test_every_pickle_of_a_stream_is_looked_at(tmp_path):
     """PyTorch unpickles five, whatever protocol each is of; before 0.1.10 those in a tar."""
     magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
     path = tmp_path / "m.pt"
+    other_magic = b"L119547037146038801333356L\n.I1001\n.(dV\nNs."
     for content in (magic + WAYS["protocol 0"][1] + b".", magic + b"N.N.N." + WAYS["reduce"][1] + b".",
-                    b"N." + WAYS["protocol 0"][1] + b"."):
+                    b"N." + WAYS["protocol 0"][1] + b".", other_magic + WAYS["protocol 0"][1] + b"."):
         path.write_bytes(content)
         assert "os.system" in dangerous_names(scanned(path)[0])
     with tarfile.open(path, "w") as tar:
@@ -195,6 +212,90 @@ def test_every_pickle_of_a_stream_is_looked_at(tmp_path):
             tar.addfile(member, io.BytesIO(data))
     [found] = scanned(path)
     assert found["format"] == "tar" and found["broken"] and "os.system" in dangerous_names(found)
+
+
+def test_tars_are_known_however_their_sums_are_written(tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("./"))
+        member = tarfile.TarInfo("pickle")
+        member.size = len(WAYS["protocol 0"][1]) + 1
+        tar.addfile(member, io.BytesIO(WAYS["protocol 0"][1] + b"."))
+    data = bytearray(buffer.getvalue())
+    total = sum(data[:148]) + sum(data[156:512]) + 8 * 32
+    for field in b"%06o\0 " % total, b"+%06o\0" % total, b"\x80" + total.to_bytes(7, "big"):
+        data[148:156] = field
+        (tmp_path / "m.pt").write_bytes(data)
+        assert "os.system" in dangerous_names(scanned(tmp_path / "m.pt")[0])
+
+
+def test_a_file_of_another_format_that_is_a_pickle_too(tmp_path):
+    """The length of the header is the opcode of a text, which ends where the header does."""
+    code = b"0" + WAYS["protocol 0"][1] + b"."
+    entry = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(code), len(code))
+    nbytes = ord("V") + 256
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", nbytes) + entry.ljust(nbytes - 1) + b"\n" + code)
+    [found] = scanned(path)
+    assert found["format"] == "safetensors" and "os.system" in dangerous_names(found)
+
+
+def test_archives_are_looked_into(tmp_path):
+    bad, good = WAYS["reduce"][1] + b".", tmp_path / "good.pt"
+    torch.save({"a": torch.ones(2)}, good)
+    hostile = model(tmp_path / "hostile.pt", bad).read_bytes()
+    array = io.BytesIO()
+    np.save(array, np.array([1]))
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n"
+    npy = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bad
+    for name, data in {"an archive": hostile, "an array": npy, "protocol 0": WAYS["protocol 0"][1] + b".", "a pickle": bad}.items():
+        for method in zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED:
+            with zipfile.ZipFile(good, "a", method) as archive:
+                archive.writestr(f"good/{name} {method}", data)
+        [found] = scanned(good)
+        assert "os.system" in dangerous_names(found), name
+        torch.save({"a": torch.ones(2)}, good)
+    (tmp_path / "a.npy").write_bytes(npy)
+    (tmp_path / "b.npy").write_bytes(array.getvalue())
+    bad_array, good_array = scanned(tmp_path / "a.npy", tmp_path / "b.npy")
+    assert "os.system" in dangerous_names(bad_array) and good_array["verdict"] == "plain"
+    # One archive after the other, as torch.distributed.checkpoint writes them, and a pickle between.
+    sound = good.read_bytes()
+    for content, is_bad in (sound * 3, False), (sound + hostile + sound, True), (sound + bad + sound, True):
+        (tmp_path / "x.distcp").write_bytes(content)
+        [found] = scanned(tmp_path / "x.distcp")
+        assert found["format"] == "archives" and is_bad == ("os.system" in dangerous_names(found)), found
+    # What is code without a pickle, and what no reader here knows.
+    for member, verdict in ("m/x.py", "would run code, broken"), ("m/x.so", "would run code, broken"), ("m/x.txt", "broken"):
+        with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+            archive.writestr(member, b"x = 1")
+        assert scanned(tmp_path / "m.zip")[0]["verdict"] == verdict
+
+
+def test_an_index_of_shards_is_its_shards(tmp_path):
+    model(tmp_path / "evil.bin", WAYS["reduce"][1] + b".")
+    path = tmp_path / "pytorch_model.bin.index.json"
+    path.write_text('{"metadata": {}, "weight_map": {"a": "evil.bin"}}')
+    assert scanned(path)[0]["broken"]
+    os_system = b"\x80\x02}" + text("a") + glob("my", "Class") + b")Rs."
+    model(tmp_path / "evil.bin", os_system)
+    path.write_text('{"metadata": {}, "weight_map": {}}')
+    assert scanned(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_next(tmp_path):
+    model(tmp_path / "evil.pt", WAYS["reduce"][1] + b".")
+    missing, found = scanned(tmp_path / "missing.pt", tmp_path / "evil.pt")
+    assert missing["broken"] and missing["verdict"] == "broken" and found["dangerous"]
+
+
+def test_prose_in_a_folder_is_not_in_the_way(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "m.pt")
+    for name, content in {"README.md": "import os\nsystem\n", "config.json": "{}", "c.txt": "cost\nof it", "empty": ""}.items():
+        (tmp_path / name).write_text(content)
+    done = subprocess.run([PROGRAM, "scan", tmp_path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.count("no model") == 4, done.stdout
+    assert subprocess.run([PROGRAM, "scan", tmp_path / "empty"], capture_output=True, timeout=60).returncode == 1
 
 
 def test_what_is_no_pickle_is_not_called_one(tmp_path):
