@@ -42,6 +42,7 @@ struct VerifyArguments {
 
 struct RecoverArguments {
   std::filesystem::path from, to;
+  SaveOptions save;
   OpenOptions open;
 };
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 #include <map>
+#include <unordered_map>
 #include <unordered_set>
 
 #include <fmt/format.h>
@@ -52,12 +53,12 @@ std::string tensor_line(const Index& index, const Value& value,
   return line;
 }
 
-std::string value_line(const Index& index, const Place& place,
+std::string value_line(const Index& index, const Place& place, bool is_plain_list,
                        const std::vector<std::size_t>& users) {
   constexpr std::size_t kMaxChars = 100;
   const Value& value = place.value;
   if (value.is(ValueKind::tensor)) return tensor_line(index, value, users);
-  if (!is_container(value) || is_plain_list(value)) return str(value, kMaxChars);
+  if (!is_container(value) || is_plain_list) return str(value, kMaxChars);
   return fmt::format("{} of {}", name(value.kind()), value.size());
 }
 
@@ -94,10 +95,14 @@ void print_tree(const Index& index) {
     if (const std::uint32_t number = tensor.value.storage_number(); number < users.size())
       ++users[number];
 
+  std::unordered_map<std::uint32_t, bool> plain_lists;  // a long one may stand in many places
   walk(contents, [&](const Place& place) {
+    const auto [known, is_new] = plain_lists.try_emplace(place.value.id(), false);
+    if (is_new) known->second = is_plain_list(place.value);
+    const bool is_plain = known->second;
     if (place.depth == 0) {
       std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", "
-                << value_line(index, place, users) << "\n";
+                << value_line(index, place, is_plain, users) << "\n";
       if (const std::string note = note_on_suffix(index); !note.empty()) std::cout << note;
       for (const auto& [key, text] : index.metadata)
         std::cout << "  (metadata) " << printable(key) << ": " << printable(text.substr(0, 200))
@@ -105,9 +110,9 @@ void print_tree(const Index& index) {
     } else {
       constexpr std::size_t kMaxIndent = 40;
       std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.key)
-                << ": " << value_line(index, place, users) << "\n";
+                << ": " << value_line(index, place, is_plain, users) << "\n";
     }
-    return !is_plain_list(place.value);
+    return !is_plain;
   });
 
   struct Total {
@@ -252,10 +257,16 @@ void write_value(Writer& json, const Value& value, bool known) {
 // the file could fill a disk.
 void write_values(Writer& json, const Index& index) {
   constexpr std::size_t kMaxDepth = 1000;
+  constexpr std::uint64_t kNamesNbytes = 64 << 20, kNameNbytes = 256;  // in all; and each
   std::unordered_set<std::uint32_t> long_ones;
+  std::uint64_t names_nbytes = 0, count = 0;
   json.StartObject();
   walk(index.contents, [&](const Place& place) {
     const Value& value = place.value;
+    names_nbytes += place.name.size();
+    if (names_nbytes > kNamesNbytes + kNameNbytes * ++count)
+      throw FormatError(index.files.front().path.string() +
+                        ": its values have names so long that they cannot be listed");
     if (place.depth > kMaxDepth) return false;
     if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
     write(json, place.name);

@@ -15,6 +15,8 @@ using namespace transload;
 using namespace transload::cli;
 
 constexpr int kDone = 0, kInputAtFault = 1, kUsage = 2;
+constexpr const char* kAllowObjects =
+    "Write objects of unknown classes too. PyTorch runs their code when it loads the file";
 
 // What is on the command line as text, until it is parsed.
 struct Texts {
@@ -150,9 +152,7 @@ int run(int argc, char** argv) {
                    "The devices to write as those the tensors were saved from; as for load");
   convert_command.add_flag("--compact", converted.save.compact,
                            "Leave out the bytes of storages that no tensor uses");
-  convert_command.add_flag(
-      "--allow-objects", converted.save.allow_objects,
-      "Write objects of unknown classes too. PyTorch runs their code when it loads the file");
+  convert_command.add_flag("--allow-objects", converted.save.allow_objects, kAllowObjects);
   add_open_options(convert_command, converted.open);
 
   ScanArguments scanned;
@@ -180,6 +180,7 @@ int run(int argc, char** argv) {
                           "exit status 1 if any is lost");
   recover_command.add_option("in", recovered.from, "The damaged file")->required();
   recover_command.add_option("out", recovered.to, "The file to write")->required();
+  recover_command.add_flag("--allow-objects", recovered.save.allow_objects, kAllowObjects);
   add_open_options(recover_command, recovered.open);
 
   CLI::App& devices_command =

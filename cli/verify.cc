@@ -112,7 +112,8 @@ void verify_file(const VerifyArguments& arguments) {
 }
 
 bool recover_file(const RecoverArguments& arguments) {
-  const RecoverResult result = recover(arguments.from, arguments.to, {}, arguments.open);
+  const RecoverResult result =
+      recover(arguments.from, arguments.to, arguments.save, arguments.open);
   std::cout << fmt::format("{}: {} tensors, {}; {} are lost\n", printable(arguments.to.string()),
                            result.whole, human(result.saved.nbytes), result.lost.size());
   for (const auto& [tensor, why] : result.lost)

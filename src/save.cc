@@ -186,6 +186,11 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
                                                 ? why_lost[s]
                                                 : "another part of the same tensor is lost");
   }
+  if (result.whole == 0 && !result.lost.empty()) {
+    throw FormatError(from.string() + ": none of its " + std::to_string(result.lost.size()) +
+                      " tensors is whole: \"" + result.lost.front().first + "\": " +
+                      result.lost.front().second + ". Nothing was written");
+  }
   result.saved = write(kept, tags_of(index), {{}, &index}, to, options);
   return result;
 }

@@ -132,7 +132,7 @@ class Machine {
     for (std::size_t i = 0; i < pairs.size(); i += 2) {
       if (!nodes_.can_be_key(pairs[i])) {
         fail("a value of kind " + std::string(name(nodes_.kind(pairs[i]))) +
-             " as a key, or a key of too many parts");
+             " as a key, or a key of too many parts, or one that may equal others (as 2.0**64)");
       }
       nodes_.set(dict, pairs[i], pairs[i + 1]);
     }
@@ -162,7 +162,11 @@ class Machine {
            ", only a tuple can be arguments");
     }
     push(objects_.call(callable, arguments, made));
-    // A call takes a few bytes, and can copy what was made before: a set of the items of a list, time and again.
+    check_memory();
+  }
+
+  // A call takes a few bytes, and can copy what was made before: a set of the items of a list, time and again.
+  void check_memory() const {
     if (nodes_.nbytes() > most_nbytes_) {
       fail("values that take more than " + std::to_string(most_nbytes_) +
            " bytes of memory, from " + std::to_string(bytes_.size()) + " bytes of pickle");
@@ -178,6 +182,7 @@ class Machine {
         global_name.find('\n') != std::string_view::npos)
       fail("a class or function with a line break in its name");
     push(objects_.global(std::string(module), std::string(global_name)));
+    check_memory();
   }
 
   // Whether it was STOP.

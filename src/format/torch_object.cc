@@ -219,6 +219,30 @@ NodeId TorchObjects::make_parameter(std::span<const NodeId> a) {
   return nodes_.tensor(row, {shape.begin(), shape.size()}, {stride.begin(), stride.size()});
 }
 
+// Attributes of a tensor: a dict, or (a dict, slots). torch/_utils.py, _set_obj_state, sets each: one that a Tensor has of
+// its own would be another tensor then.
+void TorchObjects::set_state(NodeId tensor, NodeId state) {
+  if (nodes_.kind(state) == ValueKind::tuple && nodes_.items(state).size() == 2 &&
+      nodes_.kind(nodes_.items(state)[1]) == ValueKind::none)
+    state = nodes_.items(state)[0];
+  const ValueKind kind = nodes_.kind(state);
+  if (kind == ValueKind::none || (kind == ValueKind::tuple && nodes_.items(state).empty())) return;
+  if (kind != ValueKind::dict)
+    throw FormatError("a tensor whose state is a value of kind " + std::string(name(kind)) +
+                      ", expected a dict of attributes");
+  const auto entries = nodes_.entries(state);
+  for (std::size_t i = 0; i < entries.size(); i += 2) {
+    const std::string_view key =
+        nodes_.kind(entries[i]) == ValueKind::text ? nodes_.as_text(entries[i]) : "__";
+    constexpr std::string_view kOwn[] = {"data", "grad", "_grad", "requires_grad",
+                                         "real", "imag", "names", "_backward_hooks"};
+    if (key.starts_with("__") || std::ranges::find(kOwn, key) != std::end(kOwn))
+      throw FormatError("a tensor with an attribute \"" + std::string(key) +
+                        "\", which would replace what it is");
+  }
+  if (!entries.empty()) nodes_.set_attributes(tensor, state);
+}
+
 // _codecs.encode(text, "latin1"): how protocol 2 writes bytes.
 NodeId TorchObjects::encode(std::span<const NodeId> a) {
   if (a.size() != 2 || nodes_.kind(a[0]) != ValueKind::text ||
@@ -396,7 +420,7 @@ NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
       return make_parameter(a);
     case Known::parameter_with_state: {
       const NodeId parameter = make_parameter(a);
-      if (kind_of(3) == ValueKind::dict) nodes_.set_attributes(parameter, a[3]);
+      if (a.size() > 3) set_state(parameter, a[3]);
       return parameter;
     }
     case Known::from_type: {  // (function, type, arguments, state)
@@ -408,7 +432,7 @@ NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
         return inert(callable, arguments, made);
       }
       const NodeId tensor = call(a[0], a[2], Made::by_call);
-      if (kind_of(3) == ValueKind::dict) nodes_.set_attributes(tensor, a[3]);
+      set_state(tensor, a[3]);
       return tensor;
     }
     case Known::ordered_dict: {

@@ -53,6 +53,7 @@ class TorchObjects : public PickleObjects {
   NodeId make_tensor(std::span<const NodeId> arguments, Known function);
   NodeId make_meta_tensor(std::span<const NodeId> arguments);
   NodeId make_parameter(std::span<const NodeId> arguments);
+  void set_state(NodeId tensor, NodeId state);
   NodeId encode(std::span<const NodeId> arguments);
   NodeId inert(NodeId callable, NodeId arguments, Made made);
   NodeId parts_of(NodeId callable, std::span<const NodeId> arguments);

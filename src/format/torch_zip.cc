@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <map>
 #include <optional>
 
 #include "format/format.h"
@@ -120,7 +121,7 @@ std::string missing_part(const File& file) {
   constexpr std::uint64_t kSearchedNbytes = 64 << 20;  // torch writes the values first
   constexpr std::uint64_t kLeastRecordNbytes = 112;    // headers, descriptor, directory entry
   try {
-    const ZipSearch search(file, kSearchedNbytes);
+    ZipSearch search(file, kSearchedNbytes);
     const std::string pickle = search.text("data.pkl", kSearchedNbytes);
     if (pickle.empty()) return "";
     Index index;
@@ -128,7 +129,10 @@ std::string missing_part(const File& file) {
     read_values(pickle, index, {.keep_calls = true}, "", &nbytes);
     for (const StoredStorage& storage : index.storages)
       nbytes = checked_add(nbytes, checked_add(storage.nbytes, kLeastRecordNbytes, ""), "");
-    if (nbytes <= file.nbytes) return "";
+    if (nbytes <= file.nbytes) {
+      return "the directory, at the end, is not whole; what its values mention may all be there: "
+             "recover writes what is whole into another file";
+    }
     return "there are " + std::to_string(file.nbytes) + " bytes of at least " +
            std::to_string(nbytes) + ": " + std::to_string(percent_missing(file.nbytes, nbytes)) +
            " % are missing. Copy it again, or write what is whole into another file with recover";
@@ -190,28 +194,117 @@ void verify_texts(const File& file) {
   }
 }
 
-// What can be had without the directory, which is the last thing in the file: members are found by their local headers.
-// Those of PyTorch do not say how long they are; the pickle does.
+// A file's members as a damaged one still has them: by its directory if that can be read, else by what looks like their
+// headers.
+class Remains {
+ public:
+  explicit Remains(const File& file) : file_(file) {
+    try {
+      archive_.emplace(file, [](std::uint64_t, const std::string&) {});
+      if (!archive_->find("data.pkl")) archive_.reset();
+    } catch (const FormatError&) {
+    }
+    if (!archive_) search_.emplace(file);
+  }
+
+  // The values, whose checksum decides whether what they say of the storages can be believed.
+  std::string values() {
+    std::string why_not;
+    std::string text =
+        archive_ ? member_text("data.pkl") : search_->text("data.pkl", kMaxPickleNbytes);
+    if (text.empty())
+      fail(
+          "the member \"data.pkl\" is not in what there is of the file; it says what tensors there "
+          "are, nothing can be recovered without it");
+    return text;
+  }
+  void check_values(std::string_view pickle) {
+    std::string why_not;
+    const ZipMember* const member = find("data.pkl", pickle.size(), why_not);
+    if (!member) fail("the values are damaged, and with them what tensors there are: " + why_not);
+    if (member->crc32 && crc32_of(std::as_bytes(std::span(pickle))) != member->crc32)
+      fail(
+          "the values, which say what tensors there are, are not those that were saved: what they "
+          "say now cannot be believed");
+  }
+
+  bool is_big_endian() {
+    const std::string order = archive_ ? member_text("byteorder") : search_->text("byteorder", 6);
+    if (order.starts_with("big")) return true;
+    if (!order.empty() && !order.starts_with("little"))
+      fail("the byte order is damaged: \"" + order + "\"");
+    return false;
+  }
+
+  // From now on the bytes of storages, whose lengths are known, are not taken for headers.
+  void take_lengths(const std::vector<StoredStorage>& storages) {
+    if (archive_) return;
+    std::map<std::string, std::uint64_t> lengths;
+    for (const StoredStorage& storage : storages) lengths["data/" + storage.key] = storage.nbytes;
+    search_.emplace(file_, file_.nbytes, [&](const std::string& name) {
+      const auto found = lengths.find(name);
+      return found == lengths.end() ? std::nullopt : std::optional(found->second);
+    });
+  }
+
+  // Null, and why, if it is not there with so many bytes. Its checksum is still to be compared.
+  ZipMember* find(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
+    if (!archive_) return search_->find(name, nbytes, why_not);
+    ZipMember* const member = archive_->find(name);
+    if (!member) {
+      why_not = "it is not in the file";
+      return nullptr;
+    }
+    if (member->nbytes != nbytes) {
+      why_not = "it has " + std::to_string(member->nbytes) + " bytes, the pickle says " +
+                std::to_string(nbytes);
+      return nullptr;
+    }
+    // Of a header that is damaged the checksum tells whether it led to the right bytes.
+    if (!archive_->find_data_anyway(*member) && !member->crc32) {
+      why_not = "its header is damaged, and there is no checksum";
+      return nullptr;
+    }
+    if (member->stored_nbytes <= file_.nbytes - std::min(member->data_offset, file_.nbytes))
+      return member;
+    why_not = "its header is damaged";
+    return nullptr;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FormatError(file_.path.string() + ": " + what);
+  }
+
+  std::string member_text(const std::string& name) {
+    ZipMember* const member = archive_->find(name);
+    std::string why_not;
+    if (!member || member->nbytes > kMaxPickleNbytes || !find(name, member->nbytes, why_not))
+      return "";
+    return read_member(file_, *member);
+  }
+
+  const File& file_;
+  std::optional<ZipArchive> archive_;
+  std::optional<ZipSearch> search_;
+};
+
 Index salvage(const std::filesystem::path& path, const OpenOptions& options,
               std::vector<std::string>& lost) {
   Index index;
   index.format = "torch_zip";
   index.files.push_back(open_file(path));
-  const std::string name = path.string();
-  ZipSearch search(index.files[0]);
-  const std::string pickle = search.text("data.pkl", kMaxPickleNbytes);
-  if (pickle.empty()) {
-    throw FormatError(name +
-                      ": the member \"data.pkl\" is not in what there is of the file; it says "
-                      "what tensors there are, nothing can be recovered without it");
-  }
+  Remains remains(index.files[0]);
+  const std::string pickle = remains.values();
   std::size_t pickle_nbytes = 0;
-  const auto nodes = read_values(pickle, index, options, name, &pickle_nbytes);
-  const bool big_endian = search.text("byteorder", 3) == "big";
+  const auto nodes = read_values(pickle, index, options, path.string(), &pickle_nbytes);
+  remains.check_values(std::string_view(pickle).substr(0, pickle_nbytes));
+  const bool big_endian = remains.is_big_endian();
+  remains.take_lengths(index.storages);
   std::vector<ZipMember*> records;
   for (const StoredStorage& storage : index.storages) {
     lost.emplace_back();
-    records.push_back(search.find("data/" + storage.key, storage.nbytes, lost.back()));
+    records.push_back(remains.find("data/" + storage.key, storage.nbytes, lost.back()));
   }
   add_pieces(index, nodes, records, big_endian);
   return index;
@@ -222,7 +315,7 @@ std::string root_folder(std::string_view file_name) {
   const std::size_t dot = file_name.rfind('.');
   const std::string root(file_name.substr(0, dot == 0 ? std::string_view::npos : dot));
   const bool plain =
-      !root.empty() && root.find('/') == std::string::npos &&
+      !root.empty() && root != "." && root != ".." && root.find('/') == std::string::npos &&
       std::all_of(root.begin(), root.end(), [](char c) { return c > 0x1F && c < 0x7F; });
   return plain ? root : "archive";
 }

@@ -20,7 +20,7 @@ constexpr std::uint32_t kEnd = 0x06054B50, kEnd64 = 0x06064B50, kLocator64 = 0x0
 constexpr std::uint64_t kLocalHeaderNbytes = 30, kDirectoryEntryNbytes = 46, kEndNbytes = 22,
                         kEnd64Nbytes = 56;
 constexpr std::uint64_t kLocatorNbytes = 20, kMaxCommentNbytes = 65535;
-constexpr std::uint64_t kMostInflated = 64 << 20, kMostRatio = 20;  // of texts; ours
+constexpr std::uint64_t kMostInflated = 16 << 20, kMostRatio = 20;  // of texts; ours
 constexpr std::uint32_t kInZip64 = 0xFFFFFFFF;
 // 0x4246, "FB": caffe2/serialize/inline_container.cc, getPadding.
 constexpr std::uint16_t kPaddingId = 0x4246;
@@ -388,6 +388,16 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
                        std::to_string(file_.nbytes));
     }
   }
+}
+
+bool ZipArchive::find_data_anyway(ZipMember& member) const {
+  const std::string header = read_text(file_, member.header_offset, kLocalHeaderNbytes);
+  const std::uint64_t name_nbytes = at<std::uint16_t>(header, 26);
+  const std::uint64_t name_offset = member.header_offset + kLocalHeaderNbytes;
+  member.data_offset = name_offset + name_nbytes + at<std::uint16_t>(header, 28);
+  return at<std::uint32_t>(header, 0) == kLocalHeader && name_nbytes == member.name.size() &&
+         name_nbytes <= file_.nbytes - name_offset &&
+         read_text(file_, name_offset, name_nbytes) == member.name;
 }
 
 std::string ZipArchive::read(ZipMember& member, std::uint64_t max_nbytes) {

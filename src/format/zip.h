@@ -48,6 +48,8 @@ class ZipArchive {
   std::vector<ZipMember>& members() { return members_; }  // in the order of the directory
   // Reads the local headers of these members, in file order, for where their data begins.
   void find_data(std::vector<ZipMember*> members);
+  // Of one member whose header may be damaged: by the lengths that it says. Whether it is sound.
+  bool find_data_anyway(ZipMember& member) const;
   std::string read(ZipMember& member,
                    std::uint64_t max_nbytes);                  // all its bytes, inflated if need be
   ZipLocalHeader local_header(const ZipMember& member) const;  // of one whose data was found

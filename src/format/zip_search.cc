@@ -8,6 +8,7 @@ namespace transload {
 namespace {
 
 constexpr std::uint64_t kWindow = 16 << 20;
+constexpr std::uint64_t kLeastSearched = 1 << 30, kMostSearches = 4;
 constexpr std::uint64_t kHeaderNbytes = 30, kMaxNameNbytes = 4096;  // APPNOTE.TXT 4.3.7
 constexpr std::uint64_t kDescriptorNbytes = 16;  // 4.3.9: signature, CRC, both sizes
 constexpr std::uint16_t kHasDescriptor = 0x0008;
@@ -22,42 +23,48 @@ Number at(std::string_view bytes, std::size_t offset) {
 
 }  // namespace
 
-ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes) : file_(file) {
-  std::string
-      folder;  // that of the first member: what looks like a header in a tensor's bytes has another
-  for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes); begin += kWindow) {
+ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes, const LengthFunction& length_of)
+    : file_(file) {
+  // That of the first member: what looks like a header in a tensor's bytes has another.
+  std::string folder;
+  for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes);) {
     const std::string window = read_text(
         file, begin, std::min(kWindow + kHeaderNbytes + kMaxNameNbytes, file.nbytes - begin));
-    std::size_t behind = 0;  // the last one: headers do not overlap
-    for (std::size_t here = window.find(kSignature); here < kWindow && here != std::string::npos;
-         here = window.find(kSignature, std::max(here + 1, behind))) {
+    std::uint64_t next = begin + kWindow;  // where the next window begins: behind what was found
+    for (std::size_t here = window.find(kSignature); here < kWindow && here != std::string::npos;) {
       if (window.size() - here < kHeaderNbytes) break;
       const std::uint64_t name_nbytes = at<std::uint16_t>(window, here + 26);
-      if (name_nbytes > kMaxNameNbytes || window.size() - here - kHeaderNbytes < name_nbytes)
-        continue;
+      const bool is_there =
+          name_nbytes <= kMaxNameNbytes && window.size() - here - kHeaderNbytes >= name_nbytes;
       const std::string_view name =
-          std::string_view(window).substr(here + kHeaderNbytes, name_nbytes);
-      const std::size_t slash = name.find('/');
-      if (slash == std::string_view::npos || !name.starts_with(folder)) continue;
-      Header header{
-          std::string(name),
-          begin + here,
-          begin + here + kHeaderNbytes + name_nbytes + at<std::uint16_t>(window, here + 28),
-          at<std::uint16_t>(window, here + 6),
-          at<std::uint16_t>(window, here + 8),
-          at<std::uint32_t>(window, here + 14),
-          at<std::uint32_t>(window, here + 18),
-          at<std::uint32_t>(window, here + 22)};
-      if (header.data_offset > file.nbytes) continue;
-      if (folder.empty()) folder = name.substr(0, slash + 1);
-      behind = here + kHeaderNbytes + name_nbytes;
-      headers_.push_back(std::move(header));
-      by_name_.try_emplace(headers_.back().name.substr(folder.size()), &headers_.back());
+          std::string_view(window).substr(here + kHeaderNbytes, is_there ? name_nbytes : 0);
+      const std::uint64_t name_end = begin + here + kHeaderNbytes + name_nbytes;
+      const std::uint64_t data_offset = name_end + at<std::uint16_t>(window, here + 28);
+      std::uint64_t from = begin + here + 1;
+      if (name.find('/') != std::string_view::npos && name.starts_with(folder) &&
+          data_offset <= file.nbytes) {
+        if (folder.empty()) folder = name.substr(0, name.find('/') + 1);
+        headers_.push_back(
+            {std::string(name), begin + here, data_offset, at<std::uint16_t>(window, here + 6),
+             at<std::uint16_t>(window, here + 8), at<std::uint32_t>(window, here + 14),
+             at<std::uint32_t>(window, here + 18), at<std::uint32_t>(window, here + 22)});
+        const std::string in_folder(name.substr(folder.size()));
+        by_name_.try_emplace(in_folder, &headers_.back());
+        // Headers do not overlap, and what looks like one in the bytes of a storage is none.
+        from = name_end;
+        if (const auto length = length_of ? length_of(in_folder) : std::nullopt;
+            length && headers_.back().method == 0 && *length <= file.nbytes - data_offset)
+          from = data_offset + *length;
+      }
+      next = std::max(next, from);
+      if (from >= begin + kWindow) break;
+      here = window.find(kSignature, from - begin);
     }
+    begin = next;
   }
 }
 
-std::optional<ZipMember> ZipSearch::deflated(const Header& header) const {
+std::optional<ZipMember> ZipSearch::deflated(const Header& header) {
   if (header.method != 8) return std::nullopt;
   ZipMember member{header.name,   header.offset,      header.stored_nbytes,
                    header.nbytes, header.data_offset, header.crc32,
@@ -66,10 +73,13 @@ std::optional<ZipMember> ZipSearch::deflated(const Header& header) const {
     const bool is_there = member.stored_nbytes <= file_.nbytes - member.data_offset;
     return is_there ? std::optional(member) : std::nullopt;
   }
-  // The descriptor says how long the data before it is: that is how it is told from data that looks like one.
+  // The descriptor says how long the data before it is: that is how it is told from data that looks like one. Where many
+  // have none the search for each would go to the end of the file.
   for (std::uint64_t begin = member.data_offset; begin < file_.nbytes; begin += kWindow) {
-    const std::string window =
-        read_text(file_, begin, std::min(kWindow + kDescriptorNbytes, file_.nbytes - begin));
+    const std::uint64_t nbytes = std::min(kWindow + kDescriptorNbytes, file_.nbytes - begin);
+    searched_nbytes_ += nbytes;
+    if (searched_nbytes_ > kLeastSearched + kMostSearches * file_.nbytes) return std::nullopt;
+    const std::string window = read_text(file_, begin, nbytes);
     for (std::size_t here = window.find(kDescriptor); here < kWindow && here != std::string::npos;
          here = window.find(kDescriptor, here + 1)) {
       if (window.size() - here < kDescriptorNbytes) break;
@@ -129,7 +139,7 @@ ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::s
   return &found_.back();
 }
 
-std::string ZipSearch::text(const std::string& name, std::uint64_t most_nbytes) const {
+std::string ZipSearch::text(const std::string& name, std::uint64_t most_nbytes) {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) return "";
   if (found->second->method != 0) {

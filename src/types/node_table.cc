@@ -14,6 +14,7 @@ namespace transload {
 namespace {
 
 constexpr std::uint32_t kIndexedFrom = 9;  // entries; smaller dicts are searched one by one
+constexpr double kTwoTo63 = 9223372036854775808.0;
 constexpr int kMaxKeyParts = 64;  // of a tuple used as a key: shared parts could make 2^n of them
 
 constexpr std::size_t mix(std::size_t h, std::size_t more) {
@@ -218,8 +219,17 @@ bool NodeTable::can_be_key(NodeId node) const {
         return false;
       case ValueKind::tuple:
       case ValueKind::size:
-      case ValueKind::frozenset:
         for (const NodeId part : items(at)) todo.push_back(part);
+        break;
+      case ValueKind::frozenset:  // in any order they are the same key
+        if (items(at).size() > 1) return false;
+        for (const NodeId part : items(at)) todo.push_back(part);
+        break;
+      case ValueKind::real:  // Python has integers of that size
+        if (std::isfinite(as_real(at)) && std::abs(as_real(at)) >= kTwoTo63) return false;
+        break;
+      case ValueKind::complex:  // which may be a real number
+        if (as_complex(at).second == 0) return false;
         break;
       default:
         break;
@@ -326,24 +336,34 @@ std::size_t NodeTable::hash(NodeId key) const {
   return h;
 }
 
+// Exactly, as Python compares ints and floats.
+bool NodeTable::equal_numbers(NodeId a, NodeId b) const {
+  const auto is_real = [&](NodeId n) { return kind(n) == ValueKind::real; };
+  const auto whole = [&](NodeId n) {
+    return kind(n) == ValueKind::boolean ? std::int64_t{as_boolean(n)} : as_integer(n);
+  };
+  if (!is_real(a) && !is_real(b)) return whole(a) == whole(b);
+  if (is_real(a) && is_real(b)) return as_real(a) == as_real(b);
+  if (is_real(b)) std::swap(a, b);
+  const double real = as_real(a);
+  return std::trunc(real) == real && std::abs(real) < kTwoTo63 &&
+         static_cast<std::int64_t>(real) == whole(b);
+}
+
 bool NodeTable::equal_keys(NodeId a, NodeId b) const {
   std::vector<std::pair<NodeId, NodeId>> todo;
   for (int parts = 0;; ++parts) {
     if (parts == kMaxKeyParts) return false;
     if (a != b) {
-      const ValueKind ka = kind(a), kb = kind(b);
+      const auto kind_of = [&](NodeId n) {
+        return kind(n) == ValueKind::size ? ValueKind::tuple : kind(n);
+      };
+      const ValueKind ka = kind_of(a), kb = kind_of(b);
       if (is_number(ka) && is_number(kb)) {
-        if (ka != ValueKind::real && kb != ValueKind::real) {
-          const auto whole = [&](NodeId n, ValueKind k) {
-            return k == ValueKind::boolean ? std::int64_t{as_boolean(n)} : as_integer(n);
-          };
-          if (whole(a, ka) != whole(b, kb)) return false;
-        } else if (as_real(a) != as_real(b)) {
-          return false;
-        }
+        if (!equal_numbers(a, b)) return false;
       } else if (ka != kb) {
         return false;
-      } else if (ka == ValueKind::tuple || ka == ValueKind::size || ka == ValueKind::frozenset) {
+      } else if (ka == ValueKind::tuple || ka == ValueKind::frozenset) {
         const auto left = items(a), right = items(b);
         if (left.size() != right.size()) return false;
         for (std::size_t i = 0; i < left.size(); ++i) todo.emplace_back(left[i], right[i]);

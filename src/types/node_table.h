@@ -88,7 +88,8 @@ class NodeTable {
   void set(NodeId dict, NodeId key, NodeId value);
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
   void become(NodeId node, NodeId other);  // node is now what other is
-  // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 64 of them.
+  // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 64 of them. Nor one that equals others
+  // in ways that are not looked for: a frozenset of several, a float from 2^63 on, a complex number that is real.
   bool can_be_key(NodeId node) const;
 
   ValueKind kind(NodeId node) const { return nodes_[node].kind; }
@@ -165,6 +166,7 @@ class NodeTable {
               std::uint32_t& entry) const;
 
   void count_work(NodeId key);
+  bool equal_numbers(NodeId a, NodeId b) const;
 
   std::uint64_t key_nbytes_ = 0;  // of long keys that were looked up
   NodeId none_ = 0;

@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <unordered_set>
 
 #include "transload/error.h"
 #include "transload/state_dict.h"
@@ -128,12 +129,12 @@ std::string str(const Value& value, std::size_t max_chars) {
   const NodeTable& nodes = value.state().nodes();
   std::string out;
   std::vector<Part> todo{{"", value.id(), kNoNode}};
-  std::vector<bool> inside(nodes.size());
+  std::unordered_set<NodeId> inside;
   const auto push_items = [&](std::string_view open, std::string_view close, NodeId id, bool pairs,
                               bool one_comma) {
     const auto refs = pairs ? nodes.entries(id) : nodes.items(id);
     out += open;
-    inside[id] = true;
+    inside.insert(id);
     const std::size_t step = pairs ? 2 : 1;
     // What cannot be shown need not be queued: an item takes two characters at least.
     const std::size_t shown = std::min(refs.size(), (max_chars / 2 + 1) * step);
@@ -160,11 +161,11 @@ std::string str(const Value& value, std::size_t max_chars) {
     const Part part = std::move(todo.back());
     todo.pop_back();
     out += part.text;
-    if (part.leaves != kNoNode) inside[part.leaves] = false;
+    if (part.leaves != kNoNode) inside.erase(part.leaves);
     const NodeId id = part.node;
     if (id == kNoNode) continue;
     const ValueKind kind = nodes.kind(id);
-    if (inside[id]) {
+    if (inside.contains(id)) {
       out += kind == ValueKind::tuple ? "(...)" : kind == ValueKind::list ? "[...]" : "{...}";
       continue;
     }
@@ -242,7 +243,7 @@ std::string str(const Value& value, std::size_t max_chars) {
         push_items("OrderedDict({", "})", id, true, false);
         break;
       case ValueKind::object: {
-        inside[id] = true;
+        inside.insert(id);
         const auto parts = nodes.items(id);
         const NodeId attributes = nodes.attributes(id);
         todo.push_back({"", kNoNode, id});
@@ -304,6 +305,7 @@ std::vector<NamedTensor> StateDict::tensors() const& {
       found.push_back({path, Value(*this, id)});
       continue;
     }
+    if (inside[id] || (seen[id] && steps > many_steps)) continue;
     std::vector<std::pair<std::string, NodeId>> below;
     if (kind == ValueKind::dict || kind == ValueKind::ordered_dict) {
       const auto entries = nodes.entries(id);
@@ -337,7 +339,7 @@ std::vector<NamedTensor> StateDict::tensors() const& {
         if (nodes.items(id)[i] != kNoNode) below.emplace_back("", nodes.items(id)[i]);
       }
     }
-    if (below.empty() || inside[id] || (seen[id] && steps > many_steps)) continue;
+    if (below.empty()) continue;
     inside[id] = seen[id] = true;
     const std::size_t at = path.size();
     const bool are_suffixes = kind == ValueKind::object && nodes.items(id)[4] != kNoNode;

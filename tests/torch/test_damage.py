@@ -1,4 +1,5 @@
 """verify names what is damaged; recover saves what is whole, and only that."""
+import io
 import json
 import random
 import re
@@ -56,7 +57,12 @@ def test_any_truncation_leaves_the_tensors_that_are_whole(saved, tmp_path):
     pickle_end = whole.index(b"PK\x03\x04", 4)
     for cut in sorted({*range(pickle_end, len(whole), 211), len(whole) - 1, len(whole) - 30}):
         (tmp_path / "cut.pt").write_bytes(whole[:cut])
+        (tmp_path / "good.pt").unlink(missing_ok=True)
         done = run("recover", tmp_path / "cut.pt", tmp_path / "good.pt")
+        if not whole_tensors(state, whole[:cut]) and state["nested"]["list"][0].numpy().tobytes() not in whole[:cut]:
+            assert done.returncode == 1 and "none of its 8 tensors is whole" in done.stderr
+            assert not (tmp_path / "good.pt").exists()
+            continue
         assert done.stderr == "", (cut, done.stderr)
         recovered = torch.load(tmp_path / "good.pt", weights_only=True)
         expected = whole_tensors(state, whole[:cut])
@@ -81,6 +87,58 @@ def test_damage_in_the_middle_loses_what_it_hit(saved, tmp_path):
     recovered = torch.load(tmp_path / "good.pt", weights_only=True)
     assert "layer.2" not in recovered and len(recovered) == 6
     same({k: v for k, v in state.items() if k != "layer.2"}, recovered)
+
+
+@pytest.mark.parametrize("cut", [0, 40, 700])
+def test_an_archive_in_a_tensor_is_not_the_archive(tmp_path, cut):
+    """Both have the same folder, and members of the same names, with checksums that are right."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.arange(8.0), "b": torch.full((100,), 7.0)}, buffer)
+    state = {"blob": torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8), "w": torch.full((100,), 1.0)}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    (tmp_path / "m.pt").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) - cut])
+    done = run("recover", tmp_path / "m.pt", tmp_path / "good.pt")
+    assert done.returncode == 0, done.stderr
+    same(state, torch.load(tmp_path / "good.pt", weights_only=True))
+
+
+def test_values_that_are_damaged_are_not_believed(saved, tmp_path):
+    """Another key, shape or stride is as good a pickle, and would name the wrong bytes."""
+    state, path, tensors = saved
+    whole = path.read_bytes()
+    begin = whole.index(b"\x80\x02")
+    end = whole.index(b"PK\x07\x08")
+    for at in range(begin, end, 37):
+        for content in whole, whole[: len(whole) - 400]:
+            damaged = bytearray(content)
+            damaged[at] ^= 1
+            (tmp_path / "d.pt").write_bytes(damaged)
+            done = run("recover", tmp_path / "d.pt", tmp_path / "good.pt")
+            assert done.returncode == 1 and done.stderr, at
+            assert not (tmp_path / "good.pt").exists()
+
+
+def test_a_damaged_header_loses_nothing_where_the_directory_is_whole(saved, tmp_path):
+    state, path, tensors = saved
+    whole = path.read_bytes()
+    headers = [at for at in range(len(whole)) if whole.startswith(b"PK\x03\x04", at)]
+    for at in [h for header in headers[1:] for h in (header + 1, header + 32)] + [headers[0] + 31]:
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        (tmp_path / "d.pt").write_bytes(damaged)
+        done = run("recover", tmp_path / "d.pt", tmp_path / "good.pt")
+        assert done.returncode == 0, (at, done.stdout, done.stderr)
+        same(state, torch.load(tmp_path / "good.pt", weights_only=True))
+
+
+def test_objects_are_recovered_if_asked(tmp_path):
+    torch.save({"w": torch.ones(3), "layer": torch.nn.Linear(2, 2)}, tmp_path / "m.pt")
+    done = run("recover", tmp_path / "m.pt", tmp_path / "good.pt")
+    assert done.returncode == 1 and not (tmp_path / "good.pt").exists()
+    assert run("recover", "--allow-objects", tmp_path / "m.pt", tmp_path / "good.pt").returncode == 0
+    recovered = torch.load(tmp_path / "good.pt", weights_only=False)
+    assert recovered["layer"].weight.shape == (2, 2) and recovered["w"].sum() == 3
 
 
 def test_a_manifest_tells_two_files_apart(saved, tmp_path):

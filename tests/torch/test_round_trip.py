@@ -4,10 +4,12 @@ import json
 import random
 import subprocess
 import warnings
+from collections import OrderedDict
 
 import pytest
 import safetensors.torch
 import torch
+from conftest import PROGRAM
 from equal import elements, same
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -265,3 +267,42 @@ def test_pytorch_resumes_from_the_demos_checkpoint(tmp_path, transload):
     torch.nn.functional.mse_loss(model(torch.randn(20, 10)), torch.randn(20, 1)).backward()
     optimizer.step()
     assert state["step"] == 31
+
+
+def run(*arguments):
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+
+class Called:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_what_would_be_another_tensor_in_pytorch_is_refused(tmp_path):
+    """Attributes that replace a tensor's bytes, and keys that are one key in Python."""
+    tensors, own = (torch.zeros(4), torch.ones(4)), ("data", "grad", "requires_grad", "__class__")
+    rebuild = torch._tensor._rebuild_from_type_v2, torch._utils._rebuild_parameter_with_state
+    arguments = torch.zeros(4).__reduce_ex__(2)[1]
+    for key in own:
+        for state in {key: tensors[1]}, ({key: tensors[1]}, None), (None, {key: tensors[1]}):
+            for value in (Called(rebuild[0], torch._utils._rebuild_tensor_v2, torch.Tensor, arguments, state),
+                          Called(rebuild[1], tensors[0], False, OrderedDict(), state)):
+                torch.save({"a": value}, tmp_path / "m.pt")
+                done = run("load", tmp_path / "m.pt")
+                assert done.returncode == 1 and ("attribute" in done.stderr or "state" in done.stderr), done.stderr
+    plain = {"a": Called(rebuild[1], tensors[0], False, OrderedDict(), {"note": tensors[1]})}
+    torch.save(plain, tmp_path / "m.pt")
+    assert run("load", tmp_path / "m.pt").returncode == 0
+    state = {2**53 + 1: tensors[0], float(2**53): tensors[1], (1, 2): 5, 1.5: 6, True: 7, -0.5: 8, 2**64: 9, 1j: 10}
+    torch.save(state, tmp_path / "m.pt")
+    assert run("convert", tmp_path / "m.pt", tmp_path / "again.pt").returncode == 0
+    again = torch.load(tmp_path / "again.pt", weights_only=False)
+    assert [(key, type(key)) for key in again] == [(key, type(key)) for key in state]
+    for key in 2.0**64, complex(1, 0), frozenset([1, 2]):
+        torch.save({key: 1}, tmp_path / "m.pt")
+        assert "as a key" in run("load", tmp_path / "m.pt").stderr
