@@ -11,11 +11,10 @@ namespace transload::cli {
 
 void explain(const LoadArguments& arguments) {
   const Index index = open(arguments.file, arguments.options.open);
-  const std::vector<MemoryUse> memory = memory_for(index, arguments.options.map_location);
-  const Plan plan = plan_load(index, arguments.options, memory);
+  const Plan plan = plan_load(index, arguments.options);
   std::cout << str(plan, index);
   for (const DeviceNeed& need : plan.devices) {
-    for (const MemoryUse& use : memory) {
+    for (const MemoryUse& use : memory_for(index, arguments.options.map_location)) {
       if (use.device != need.device || use.total == 0) continue;
       std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name,
                                human(use.free), human(use.total),

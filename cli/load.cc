@@ -11,8 +11,7 @@ namespace transload::cli {
 
 void load_file(const LoadArguments& arguments) {
   const Index index = open(arguments.file, arguments.options.open);
-  const Plan plan =
-      plan_load(index, arguments.options, memory_for(index, arguments.options.map_location));
+  const Plan plan = plan_load(index, arguments.options);
   std::vector<std::uint64_t> allocated_before;
   for (const DeviceNeed& need : plan.devices)
     allocated_before.push_back(memory_use(need.device).allocated);

@@ -49,20 +49,15 @@ void add_open_options(CLI::App& command, OpenOptions& options) {
       "its calls are shown");
 }
 
-void add_load_options(CLI::App& command, LoadArguments& arguments, Texts& texts) {
-  command.add_option("file", arguments.file, "The file to load")->required();
-  add_map_location(
-      command, texts,
-      "Where tensors go. A device (cpu, meta, cuda:0), TAG=DEVICE (what was saved there), "
-      "GLOB:DEVICE (tensors by\n"
-      "name), or auto. Repeatable; the first that fits decides. Without: where they were saved");
+void add_selection(CLI::App& command, Selection& select, Texts& texts) {
   command
-      .add_option("--keep", arguments.options.select.keep,
-                  "Load only tensors with such names; * and ? as in a shell")
+      .add_option("--at", select.at,
+                  "Only this part of a checkpoint, as model_state_dict; names begin there")
+      ->type_name("KEY");
+  command.add_option("--keep", select.keep, "Only tensors with such names; * and ? as in a shell")
       ->type_name("GLOB")
       ->allow_extra_args(false);
-  command
-      .add_option("--drop", arguments.options.select.drop, "Do not load tensors with such names")
+  command.add_option("--drop", select.drop, "No tensors with such names")
       ->type_name("GLOB")
       ->allow_extra_args(false);
   command.add_option("--rename", texts.rename, "Rename tensors: module.*=* strips a prefix")
@@ -71,6 +66,16 @@ void add_load_options(CLI::App& command, LoadArguments& arguments, Texts& texts)
       ->check([](const std::string& text) {
         return text.find('=') == std::string::npos ? "expected OLD=NEW" : std::string();
       });
+}
+
+void add_load_options(CLI::App& command, LoadArguments& arguments, Texts& texts) {
+  command.add_option("file", arguments.file, "The file to load")->required();
+  add_map_location(
+      command, texts,
+      "Where tensors go. A device (cpu, meta, cuda:0), TAG=DEVICE (what was saved there), "
+      "GLOB:DEVICE (tensors by\n"
+      "name), or auto. Repeatable; the first that fits decides. Without: where they were saved");
+  add_selection(command, arguments.options.select, texts);
   command
       .add_option("--dtype", texts.dtype,
                   "Cast floating point tensors to this dtype, as float16 or bfloat16")
@@ -87,14 +92,18 @@ MapLocation map_location_of(const Texts& texts) {
   return map_location;
 }
 
+void add_renames(Selection& select, const Texts& texts) {
+  for (const std::string& text : texts.rename) {
+    const std::size_t sign = text.find('=');
+    select.rename.emplace_back(text.substr(0, sign), text.substr(sign + 1));
+  }
+}
+
 void finish(LoadArguments& arguments, const Texts& texts) {
   LoadOptions& options = arguments.options;
   options.map_location = map_location_of(texts);
   if (!texts.dtype.empty()) options.dtype = dtype_from_name(texts.dtype);
-  for (const std::string& text : texts.rename) {
-    const std::size_t sign = text.find('=');
-    options.select.rename.emplace_back(text.substr(0, sign), text.substr(sign + 1));
-  }
+  add_renames(options.select, texts);
 }
 
 std::set<std::string> writable_formats() {
@@ -146,10 +155,12 @@ int run(int argc, char** argv) {
       ->required();
   convert_command
       .add_option("--to", converted.save.format,
-                  "Its format; without: safetensors for that suffix, else torch_zip")
+                  "Its format; without: safetensors for that suffix, else torch_zip. shards: a "
+                  "model in shards\nas it is, into a new folder")
       ->check(CLI::IsMember(writable_formats()));
   add_map_location(convert_command, converted_texts,
                    "The devices to write as those the tensors were saved from; as for load");
+  add_selection(convert_command, converted.save.select, converted_texts);
   convert_command.add_flag("--compact", converted.save.compact,
                            "Leave out the bytes of storages that no tensor uses");
   convert_command.add_flag("--allow-objects", converted.save.allow_objects, kAllowObjects);
@@ -201,6 +212,7 @@ int run(int argc, char** argv) {
   if (load_command) finish(loaded, loaded_texts), load_file(loaded);
   if (convert_command) {
     converted.save.map_location = map_location_of(converted_texts);
+    add_renames(converted.save.select, converted_texts);
     convert_file(converted);
   }
   if (scan_command) return scan_files(scanned) ? kDone : kInputAtFault;

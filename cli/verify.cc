@@ -20,13 +20,20 @@ namespace {
 
 using Manifest = std::map<std::string, std::string>;  // tensor: "float32 [2, 3] <SHA-256>"
 
+// In a file {"a/b": x, "a": {"b": y}} both tensors have one name: the second is "a/b (2)" here.
+std::string own_name(const Manifest& manifest, const std::string& name) {
+  std::string own = name;
+  for (int number = 2; manifest.contains(own); ++number) own = fmt::format("{} ({})", name, number);
+  return own;
+}
+
 Manifest manifest_of(const Index& index) {
   const std::vector<std::string> found = digests(index);
   const std::vector<NamedTensor> tensors = index.contents.tensors();
   Manifest manifest;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Tensor tensor = tensors[i].value.tensor();
-    manifest[printable(tensors[i].name)] =
+    manifest[own_name(manifest, printable(tensors[i].name))] =
         fmt::format("{} {} {}", name(tensor.dtype()), tensor.shape().str(), found[i]);
   }
   return manifest;
@@ -95,20 +102,30 @@ void verify_file(const VerifyArguments& arguments) {
     seconds = progress.seconds();
   }
   const std::string file = printable(arguments.file.string());
-  std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file,
-                           human(result.checked_nbytes),
-                           human_rate(result.checked_nbytes, seconds));
-  if (result.unchecked_nbytes)
-    std::cout << fmt::format("{}: {} have no checksum in the file; a manifest can tell\n", file,
-                             human(result.unchecked_nbytes));
-  if (arguments.manifest.empty() && arguments.new_manifest.empty()) return;
-  const Manifest found = manifest_of(open(arguments.file, arguments.open));
-  if (!arguments.manifest.empty()) {
-    compare(file, read_manifest(arguments.manifest), found);
-    std::cout << fmt::format("{}: {} tensors are those of {}\n", file, found.size(),
-                             printable(arguments.manifest.string()));
+  Manifest found;
+  if (!arguments.manifest.empty() || !arguments.new_manifest.empty())
+    found = manifest_of(open(arguments.file, arguments.open));
+  if (!arguments.manifest.empty()) compare(file, read_manifest(arguments.manifest), found);
+  if (result.checked_nbytes || !result.unchecked_nbytes) {
+    std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file,
+                             human(result.checked_nbytes),
+                             human_rate(result.checked_nbytes, seconds));
   }
-  if (!arguments.new_manifest.empty()) write_manifest(arguments.new_manifest, found);
+  if (result.unchecked_nbytes) {
+    std::cout << fmt::format(
+        "{}: nothing to compare {} of tensors with: the file has no checksums "
+        "of them; a manifest can tell\n",
+        file, human(result.unchecked_nbytes));
+  }
+  if (!arguments.manifest.empty()) {
+    std::cout << fmt::format("{}: {} tensors are those of {}; other values are not compared\n",
+                             file, found.size(), printable(arguments.manifest.string()));
+  }
+  if (!arguments.new_manifest.empty()) {
+    write_manifest(arguments.new_manifest, found);
+    std::cout << fmt::format("{}: dtype, shape and SHA-256 of {} tensors\n",
+                             printable(arguments.new_manifest.string()), found.size());
+  }
 }
 
 bool recover_file(const RecoverArguments& arguments) {

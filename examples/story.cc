@@ -335,7 +335,7 @@ void resume_elsewhere(Narrator& narrator, const fs::path& folder) {
   ToyModel resumed(generator);
   nn::Adam resumed_optimizer(resumed.parameters());
   const StateDict loaded = load(file, {.map_location = "cpu"});
-  resumed.load_state_dict(loaded, {.at = "model_state_dict"});
+  resumed.load_state_dict(loaded, {.select = {.at = "model_state_dict"}});
   resumed_optimizer.load_state_dict(loaded["optimizer_state_dict"]);
   narrator.promise(loaded["epoch"].integer() == 3 && loaded["loss"].real() == loss,
                    "epoch and loss are in the file: 3 and " + digits(loss));

@@ -69,6 +69,7 @@ MapLocation map_location_of(nb::handle rules) {
 
 Selection selection_of(const nb::dict& options) {
   Selection select;
+  select.at = nb::cast<std::string>(options["at"]);
   select.keep = nb::cast<Names>(options["keep"]);
   select.drop = nb::cast<Names>(options["drop"]);
   select.rename = nb::cast<Renames>(options["rename"]);
@@ -273,7 +274,7 @@ nb::dict plan_of(const Opened& opened, const nb::dict& options) {
   Plan plan;
   {
     const nb::gil_scoped_release released;
-    plan = plan_load(index, load, memory_for(index, load.map_location));
+    plan = plan_load(index, load);
   }
   nb::dict data;
   data["text"] = str(plan, index);
@@ -320,7 +321,6 @@ std::pair<Names, Names> fill(const Opened& opened, const nb::list& names, const 
     live.set(nb::cast<std::string>(names[i]), to_tensor(tensors[i]));
   FillOptions filling;
   filling.select = selection_of(options);
-  filling.at = nb::cast<std::string>(options["at"]);
   filling.strict = nb::cast<bool>(options["strict"]);
   filling.verify = nb::cast<bool>(options["verify"]);
   filling.engine = engine_of(options);

@@ -54,12 +54,13 @@ std::vector<std::uint32_t> pieces_of(const Plan& plan) {
 // Everything that can fail while reading has failed before the first live byte changes.
 FillResult fill_transactionally(const StateDict& live, const Index& index,
                                 const FillOptions& options) {
-  const Selection part{.keep = options.at.empty() ? std::vector<std::string>()
-                                                  : std::vector{options.at + "/*"}};
-  const StateDict staged = load(
-      index,
-      {.map_location = kCpu, .select = part, .verify = options.verify, .engine = options.engine});
-  return load_state_dict(live, staged, options);
+  const StateDict staged = load(index, {.map_location = kCpu,
+                                        .select = {.at = options.select.at},
+                                        .verify = options.verify,
+                                        .engine = options.engine});
+  FillOptions of_part = options;
+  of_part.select.at.clear();
+  return load_state_dict(live, staged, of_part);
 }
 
 }  // namespace

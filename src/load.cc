@@ -25,7 +25,7 @@ StateDict load(const std::filesystem::path& path, const LoadOptions& options) {
 
 StateDict load(const Index& index, const LoadOptions& options) {
   // Every decision, before any effect; pure.
-  const Plan plan = plan_load(index, options, memory_for(index, options.map_location));
+  const Plan plan = plan_load(index, options);
   // Too little memory fails here, early.
   const std::vector<Storage> targets = allocate_targets(plan, index, options.allocate);
   if (options.verify) {
@@ -36,6 +36,17 @@ StateDict load(const Index& index, const LoadOptions& options) {
   }
   require_unchanged(index.files);
   return plan.contents.over(storages_in(plan, targets));  // now over real bytes
+}
+
+Plan plan_load(const Index& index, const LoadOptions& options) {
+  try {
+    return plan_load(index, options, memory_for(index, options.map_location));
+  } catch (PlacementError& error) {
+    std::string here;
+    for (const Device device : devices()) here += (here.empty() ? "" : ", ") + device.str();
+    error.add("the devices here are " + here);
+    throw;
+  }
 }
 
 std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_location) {

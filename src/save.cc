@@ -91,6 +91,10 @@ SaveResult convert_shards(const Index& index, const std::filesystem::path& to, S
     throw UnsupportedError(index.files.front().path.string() +
                            ": is one file; only what is in shards is written in shards");
   }
+  const Selection& chosen = options.select;
+  if (!chosen.at.empty() || !chosen.keep.empty() || !chosen.drop.empty() || !chosen.rename.empty())
+    throw UnsupportedError(
+        "shards are written whole, as their index lists them; nothing is selected");
   SaveResult result{0, leftovers(to)};
   AtomicFolder folder(to);
   for (const File& file : index.files) {
@@ -149,14 +153,16 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
     const Device device = storage.device();
     tags.push_back(device.kind == DeviceKind::meta ? "" : device.str());
   }
-  return write(state, mapped_tags(std::move(tags), state, options.map_location),
-               {state.storages(), nullptr}, path, options);
+  const StateDict chosen = select(state, options.select);
+  return write(chosen, mapped_tags(std::move(tags), chosen, options.map_location),
+               {chosen.storages(), nullptr}, path, options);
 }
 
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options, const OpenOptions& open_options) {
-  const Index index = open(from, open_options);
+  Index index = open(from, open_options);
   if (options.format == "shards") return convert_shards(index, to, options, open_options);
+  index.contents = select(index.contents, options.select);
   SaveOptions writing = options;
   if (writing.metadata.empty()) writing.metadata = index.metadata;
   return write(index.contents, mapped_tags(tags_of(index), index.contents, options.map_location),
@@ -188,8 +194,8 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
   }
   if (result.whole == 0 && !result.lost.empty()) {
     throw FormatError(from.string() + ": none of its " + std::to_string(result.lost.size()) +
-                      " tensors is whole: \"" + result.lost.front().first + "\": " +
-                      result.lost.front().second + ". Nothing was written");
+                      " tensors is whole: \"" + result.lost.front().first +
+                      "\": " + result.lost.front().second + ". Nothing was written");
   }
   result.saved = write(kept, tags_of(index), {{}, &index}, to, options);
   return result;

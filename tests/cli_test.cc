@@ -214,10 +214,32 @@ TEST_F(Cli, LoadTakesRulesSelectionsAndADtype) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(contains(result.out, "2 tensors, 40 bytes read")) << result.out;
   EXPECT_TRUE(contains(result.out, "meta: ")) << result.out;
-  EXPECT_TRUE(contains(result.out, "cpu: 20 bytes of tensors; allocated memory grew by 64 bytes, "
-                                   "64 were planned"))
+  EXPECT_TRUE(contains(result.out,
+                       "cpu: 20 bytes of tensors; allocated memory grew by 64 bytes, "
+                       "64 were planned"))
       << result.out;
   EXPECT_TRUE(contains(run("explain " + kToy + " --keep '*.bias'").out, "44 bytes in 2 transfers"));
+}
+
+TEST_F(Cli, ConvertTakesAPartOfACheckpointUnderOtherNames) {
+  const std::string checkpoint = quoted(kData / "torch-2.13/checkpoint_adam.zip.pt");
+  const fs::path out = path("m.safetensors");
+  EXPECT_TRUE(contains(run("convert " + checkpoint + " " + quoted(out)).err, "`at`"));
+  const Result wrong = run("convert " + checkpoint + " " + quoted(out) + " --at model");
+  EXPECT_TRUE(contains(wrong.err, "the parts are ")) << wrong.err;
+  EXPECT_TRUE(contains(wrong.err, "\"model_state_dict\"")) << wrong.err;
+  const Result done = run("convert " + checkpoint + " " + quoted(out) +
+                          " --at model_state_dict --drop '*.bias' --rename 'net1.*=first.*'");
+  EXPECT_EQ(done.status, 0) << done.err;
+  const Index index = open(out);
+  EXPECT_EQ(index.contents.size(), 2u);
+  EXPECT_TRUE(index.contents.contains("first.weight"));
+}
+
+TEST_F(Cli, ASelectionThatFitsNothingSaysSo) {
+  const Result result = run("load " + kToy + " --keep 'nett.*'");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(contains(result.err, "no tensor has a name that fits keep \"nett.*\"")) << result.err;
 }
 
 TEST_F(Cli, ATagOfADeviceThatIsNotHereNamesTheWayOut) {
@@ -225,6 +247,9 @@ TEST_F(Cli, ATagOfADeviceThatIsNotHereNamesTheWayOut) {
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(contains(result.err, "cuda:15")) << result.err;
   EXPECT_TRUE(contains(result.err, "map_location")) << result.err;
+  const Result two = run("load " + quoted(kData / "torch-2.13/location_mixed.zip.pt"));
+  EXPECT_TRUE(contains(two.err, "\"cuda:0=cpu\" and \"cuda:1=cpu\"")) << two.err;
+  EXPECT_TRUE(contains(two.err, "the devices here are cpu, meta")) << two.err;
 }
 
 TEST_F(Cli, LoadOntoAnEmulatedGpuGrowsItAsPlanned) {

@@ -259,11 +259,11 @@ TEST_F(LoadInto, TransactionallyFillsAPartOfACheckpoint) {
   checkpoint.set("other", counted({1000}));
   save(checkpoint, path("c.pt"));
   const Index index = open(path("c.pt"));
-  load_into(live, index, {.at = "model", .transactional = true});
+  load_into(live, index, {.select = {.at = "model"}, .transactional = true});
   EXPECT_EQ(values(live.tensor("net1.bias")), values(model().tensor("net1.bias")));
   fs::resize_file(path("c.pt"), 200);
   live = model(1000);
-  EXPECT_THROW(load_into(live, index, {.at = "model", .transactional = true}), Error);
+  EXPECT_THROW(load_into(live, index, {.select = {.at = "model"}, .transactional = true}), Error);
   EXPECT_EQ(values(live.tensor("net1.bias")), values(model(1000).tensor("net1.bias")));
 }
 

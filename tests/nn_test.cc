@@ -94,7 +94,7 @@ struct Trained {
   ToyModel model{generator};
 
   explicit Trained(Device device) {
-    model.load_state_dict(trace().tensors, {.at = "initial"});
+    model.load_state_dict(trace().tensors, {.select = {.at = "initial"}});
     model.to(device);
   }
   // Steps first to last - 1; the loss before each.
@@ -283,7 +283,7 @@ TEST_P(Nn, AFileIsLoadedIntoTheModel) {
   ToyModel model(generator);
   model.to(device());
   const FillResult result = load_into(model, golden::kData / "torch-2.13/toy_training_trace.zip.pt",
-                                      {.at = "adam/final"});
+                                      {.select = {.at = "adam/final"}});
   EXPECT_TRUE(result.missing.empty());
   expect_near(model.state_dict(), trace().tensors, "adam/final/", 0);
 }
@@ -385,7 +385,7 @@ void expect_same_losses_after_resuming(Device from, Device on, const Options& op
   OptimizerType other(resumed.model.parameters());
   {
     const StateDict loaded = load(file, {.map_location = on});
-    resumed.model.load_state_dict(loaded, {.at = "model_state_dict"});
+    resumed.model.load_state_dict(loaded, {.select = {.at = "model_state_dict"}});
     other.load_state_dict(loaded["optimizer_state_dict"]);
     EXPECT_EQ(loaded["epoch"].integer(), 25);
     EXPECT_EQ(loaded["loss"].real(), loss);

@@ -91,6 +91,9 @@ class Value {
 // As Python prints it, tensors as "float32 [10, 10] on cuda:0"; stops with "…" after max_chars.
 std::string str(const Value& value, std::size_t max_chars = 10'000);
 
+// What a key adds to the names of tensors: a text as it is, others as Python prints them.
+std::string name_part(const Value& key);
+
 // What set() and append() take.
 using Item = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Tensor, Dtype,
                           Device, std::reference_wrapper<const StateDict>>;

@@ -43,6 +43,8 @@ struct OpenOptions {
 
 // Which tensors are meant, by name: keys joined by '/'. In patterns * stands for any text, ? for one character.
 struct Selection {
+  // The part of a checkpoint that is meant, as "model_state_dict": what is below it, by names that begin there.
+  std::string at{};
   std::vector<std::string> keep{};  // only these; empty: all
   std::vector<std::string> drop{};  // but not these
   // {"module.*", "*"} strips a prefix: what the first * stood for goes where the second one is.
@@ -91,6 +93,9 @@ Index open(const std::filesystem::path& path, const OpenOptions& options = {});
 Plan plan_load(const Index& index, const LoadOptions& options,
                const std::vector<MemoryUse>& memory);
 
+// The same with the memory of this machine as it is now.
+Plan plan_load(const Index& index, const LoadOptions& options);
+
 // The memory of those devices that a load of the index with these rules could use; asks no other device.
 std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_location);
 
@@ -100,7 +105,6 @@ StateDict load(const Index& index, const LoadOptions& options = {});  // of what
 
 struct FillOptions {
   Selection select{};  // of the file's tensors, before they are matched with the live ones
-  std::string at{};    // the part of a checkpoint that is meant, as "model_state_dict"
   bool strict = true;  // missing and unexpected keys are an error
   // Of files: everything is loaded beside the live tensors first, so that a failure to read changes nothing.
   bool transactional = false;
@@ -132,6 +136,7 @@ FillResult load_state_dict(const StateDict& live, const StateDict& source,
 struct SaveOptions {
   // "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip
   std::string format{};
+  Selection select{};          // what is written, and by what names; not of shards
   bool compact = false;        // a tensor that uses a part of its storage is saved without the rest
   bool allow_objects = false;  // write inert objects of classes that are not plain data
   MapLocation map_location{};  // the tags to write; of the tensors' devices, unless said

@@ -33,6 +33,7 @@ def load(
     path: str | os.PathLike[str] | Any,
     map_location: Any = None,
     *,
+    at: str = "",
     keys: list[str] | None = None,
     keep: str | list[str] | None = None,
     drop: str | list[str] | None = None,
@@ -49,6 +50,7 @@ def load(
 
     path: a file, or a binary file object (in memory: it is copied).
     map_location: as torch's (None: where it was saved), and rules over keys: {"encoder.*": "cuda:0"}, "auto".
+    at: the part of a checkpoint that is meant: "model_state_dict". Names begin there.
     keys: these tensors, by name (KeyError if one is not there); keep, drop: patterns of names, where * stands for any
         text. A name is the keys from the root, joined by "/". Values that are no tensors stay.
     rename: {"module.*": "*"} strips a prefix.
@@ -67,12 +69,13 @@ def load(
     with as_path(path) as file, shown(progress, "loading") as show:
         index = _core.open(file, refuse_objects, keep_calls)
         if keys is not None:
-            _require_keys(index, keys)
+            _require_keys(index, at, keys)
             keep = list(keep or []) + list(keys) if not isinstance(keep, str) else [keep, *keys]
         chosen = options(
             arrays,
             _core.devices() if memory_limit is not None else [],
             map_location=map_location,
+            at=at,
             keep=keep,
             drop=drop,
             rename=rename,
@@ -88,8 +91,9 @@ def load(
             return _with_cache_given_back(arrays, lambda: index.load(arrays, chosen))
 
 
-def _require_keys(index: Any, keys: list[str]) -> None:
-    there = {name for name, _ in index.tensors()}
+def _require_keys(index: Any, at: str, keys: list[str]) -> None:
+    part = at + "/" if at else ""
+    there = {name[len(part) :] for name, _ in index.tensors() if name.startswith(part)}
     for key in keys:
         if key not in there:
             raise KeyError(f"no tensor {key!r} in the file; it has {len(there)}: {', '.join(sorted(there)[:5])}, …")

@@ -60,6 +60,7 @@ def options(
     devices: list[str],
     *,
     map_location: Any = None,
+    at: str = "",
     keep: Any = None,
     drop: Any = None,
     rename: Any = None,
@@ -72,6 +73,7 @@ def options(
 ) -> dict[str, Any]:
     return {
         "map_location": rules(map_location, arrays),
+        "at": at,
         "keep": texts(keep),
         "drop": texts(drop),
         "rename": pairs(rename),

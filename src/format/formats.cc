@@ -13,22 +13,52 @@ constexpr std::size_t kHeadNbytes = 1024;
 // The first that recognises a file reads it, so the strictest come first.
 const Format* const kFormats[] = {&kTorchZip, &kSafetensors, &kShards};
 
-// What people hand over instead of a model, by its first bytes.
+// What people hand over instead of a model, by its first bytes, and what to do.
+struct Other {
+  std::string_view begin, what;
+  std::size_t at = 0;
+};
+constexpr Other kOthers[] = {
+    {"version https://git-lfs",
+     "this is a git-lfs pointer, not the file it stands for; run 'git lfs pull'"},
+    {"<!DOCTYPE", "this is a web page, not a model: a download that went wrong"},
+    {"<!doctype", "this is a web page, not a model: a download that went wrong"},
+    {"<html", "this is a web page, not a model: a download that went wrong"},
+    {"<?xml", "this is XML, not a model: the answer of a server that had no file, perhaps"},
+    {"\x1F\x8B", "this is gzip; unpack it first"},
+    {"7z\xBC\xAF", "this is 7z; unpack it first"},
+    {"\xFD"
+     "7zXZ",
+     "this is xz; unpack it first"},
+    {"BZh", "this is bzip2; unpack it first"},
+    {"\x28\xB5\x2F\xFD", "this is zstd; unpack it first"},
+    {"Rar!", "this is rar; unpack it first"},
+    {"ustar",
+     "this is a tar; unpack it first. (PyTorch before 0.1.10 saved models as tar: load it with "
+     "PyTorch 2.5 or older, and save it again)",
+     257},
+    {"GGUF", "this is GGUF, a format of llama.cpp, which is not read"},
+    {"\x89HDF", "this is HDF5, as Keras saves models, which is not read"},
+    {"\x93NUMPY", "this is an array of NumPy's, not a model; numpy.load opens it"},
+    {"\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E",
+     "this is PyTorch's legacy stream (before 1.6, or saved with "
+     "_use_new_zipfile_serialization=False), which is not read yet; save it again: "
+     "torch.save(torch.load(path, map_location=\"cpu\"), new_path)"},
+    {"\x80",
+     "this is a bare pickle, not a file of torch.save; if it is the .metadata of a "
+     "torch.distributed.checkpoint, python -m torch.distributed.checkpoint.format_utils "
+     "dcp_to_torch FOLDER FILE makes it one"},
+};
+
 std::string diagnose(std::string_view head, std::uint64_t nbytes) {
-  const auto begins = [&](std::string_view text) { return head.starts_with(text); };
   if (nbytes == 0) return "the file is empty: a save or a download that broke off";
-  if (begins("version https://git-lfs"))
-    return "this is a git-lfs pointer, not the file it stands for; run 'git lfs pull'";
-  if (begins("<!DOCTYPE") || begins("<!doctype") || begins("<html"))
-    return "this is a web page, not a model: a download that went wrong";
-  if (begins("\x1F\x8B")) return "this is gzip; unpack it first";
-  if (begins("7z\xBC\xAF")) return "this is 7z; unpack it first";
-  if (begins(
-          std::string_view("\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E", 15))) {
-    return "this is PyTorch's legacy stream (before 1.6), which is not read yet; save it again "
-           "with torch.save";
+  for (const Other& other : kOthers) {
+    if (head.size() > other.at && head.substr(other.at).starts_with(other.begin))
+      return std::string(other.what);
   }
-  if (begins("\x80")) return "this is a bare pickle, not a file of torch.save";
+  if (nbytes < 9)
+    return "a file of " + std::to_string(nbytes) +
+           " bytes: a save or a download that broke off, or no model";
   return "neither a file of torch.save nor safetensors";
 }
 

@@ -283,7 +283,7 @@ class SafetensorsLayout {
     if (!value.is(ValueKind::tensor)) {
       refuse(key, "is of type " + std::string(name(value.kind())) +
                       "; safetensors holds a flat dict of tensors. Save it as torch_zip, " +
-                      "or only the part that holds tensors");
+                      "or only the part that holds tensors: `at` selects it");
     }
     const TensorRow& row = nodes_.row(value.id());
     if (row.storage == TensorRow::kNoStorage || tags_[row.storage].empty())

@@ -173,11 +173,13 @@ std::vector<std::filesystem::path> files_of(const std::filesystem::path& folder)
   std::ranges::sort(shards);
   if (!shards.empty()) return shards;
   const bool distributed = std::filesystem::exists(folder / ".metadata", error);
-  throw FormatError(folder.string() +
-                    (distributed
-                         ? ": a checkpoint of torch.distributed.checkpoint, which is not read yet"
-                         : ": a folder without safetensors or an index of shards (*.index.json); "
-                           "name the file that is meant"));
+  throw FormatError(
+      folder.string() +
+      (distributed
+           ? ": a checkpoint of torch.distributed.checkpoint, which is not read yet; python -m "
+             "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE makes it one file"
+           : ": a folder without safetensors or an index of shards (*.index.json); "
+             "name the file that is meant"));
 }
 
 Index read(const std::filesystem::path& path, const OpenOptions& options) {

@@ -150,6 +150,11 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   try {
     archive.emplace(index.files[0]);
   } catch (FormatError& error) {
+    if (archive_begin(index.files[0]) > 0) {
+      throw UnsupportedError(name +
+                             ": archives one after the other: a part of a checkpoint of "
+                             "torch.distributed.checkpoint, whose folder makes sense of it");
+    }
     if (const std::string missing = missing_part(index.files[0]); !missing.empty())
       error.add(missing);
     throw;
@@ -157,8 +162,13 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
   ZipArchive& zip = *archive;
   if (zip.members().empty()) throw FormatError(name + ": a zip archive without members");
   ZipMember* pickle = zip.find("data.pkl");
-  if (!pickle)
-    throw FormatError(name + ": a zip archive without \"data.pkl\": not a file of torch.save");
+  if (!pickle) {
+    throw FormatError(name + ": a zip archive without \"data.pkl\": " +
+                      (zip.find("archive_format")
+                           ? "a program of torch.export, which torch.export.load opens; save its "
+                             "state_dict() with torch.save"
+                           : "not a file of torch.save"));
+  }
   check_version(zip, name);
   if (zip.find("constants.pkl")) index.format = "torchscript";  // torch.jit.save's: code beside it
   const bool big_endian = is_big_endian(zip, name);

@@ -52,11 +52,13 @@ std::string way_out(const FillResult& result) {
 // Keys of the file that are nearly missing ones, for the first few of those.
 void add_near_keys(Error& error, const FillResult& result) {
   constexpr std::size_t kMost = 5;
+  std::vector<std::string> left = result.unexpected;
   for (std::size_t i = 0; i < std::min(result.missing.size(), kMost); ++i) {
-    const std::string_view near = nearest(result.missing[i], result.unexpected);
-    if (!near.empty())
-      error.add("\"" + result.missing[i] + "\" is nearly the file's \"" + std::string(near) +
-                "\"; a rename makes them one");
+    const std::string near(nearest(result.missing[i], left));
+    if (near.empty()) continue;
+    error.add("\"" + result.missing[i] + "\" is nearly the file's \"" + near +
+              "\"; a rename makes them one");
+    std::erase(left, near);
   }
 }
 
@@ -66,7 +68,8 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
               const std::string& source_name) {
   std::map<std::string, Value> by_name;
   std::vector<std::string> order;
-  const std::string part = options.at.empty() ? "" : options.at + "/";
+  const std::string& at = options.select.at;
+  const std::string part = at.empty() ? "" : at + "/";
   for (NamedTensor& tensor : source.tensors()) {
     if (!tensor.name.starts_with(part)) continue;
     const auto name =
@@ -74,8 +77,9 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
     if (!name) continue;
     if (by_name.try_emplace(*name, tensor.value).second) order.push_back(*name);
   }
-  if (!options.at.empty() && order.empty()) {
-    throw MismatchError(source_name + ": holds no tensors at \"" + options.at + "\"");
+  if (!at.empty() && order.empty()) {
+    part_at(source, at);  // says what parts there are
+    throw MismatchError(source_name + ": holds no tensors at \"" + at + "\"");
   }
   Matches matches;
   std::vector<std::string> wrong;

@@ -195,25 +195,29 @@ class Planner {
     const auto saved = Device::parse(tag);
     if (saved && left_.contains(*saved)) return {*saved, static_cast<std::uint32_t>(rules.size())};
     throw PlacementError(in_file() + "storage \"" + index_.storages[s].key + "\" was saved on \"" +
-                         tag + "\", which is not here (" + devices_here() +
-                         "); pass map_location \"cpu\", or \"" + tag + "=cpu\"");
+                         tag + "\", which is not here; pass map_location \"cpu\", or " +
+                         mappings_needed());
+  }
+
+  // For each tag of a device that is not here.
+  std::string mappings_needed() const {
+    std::string text;
+    for (const std::string& tag : index_.locations) {
+      const auto device = Device::parse(tag);
+      if (device && left_.contains(*device)) continue;
+      text += (text.empty() ? "\"" : " and \"") + tag + "=cpu\"";
+    }
+    return text;
   }
 
   std::string in_file() const { return index_.files.front().path.string() + ": "; }
-
-  std::string devices_here() const {
-    std::string here;
-    for (const MemoryUse& use : memory_) here += (here.empty() ? "" : ", ") + use.device.str();
-    return here;
-  }
 
   void place_storage(std::uint32_t s, std::uint32_t piece) {
     const Decision decision = decide(s);
     if (!left_.contains(decision.device)) {
       throw PlacementError(in_file() + "rule \"" + plan_.rules[decision.rule] +
                            "\" sends storage \"" + index_.storages[s].key + "\" to " +
-                           decision.device.str() + ", which is not here; the devices here are " +
-                           devices_here());
+                           decision.device.str() + ", which is not here");
     }
     const std::uint64_t nbytes = nbytes_there(s);
     Placement& placement = plan_.placements[s];

@@ -57,17 +57,12 @@ struct Selector {
     return kind == ValueKind::dict || kind == ValueKind::ordered_dict;
   }
 
-  std::string key_text(NodeId key, const StateDict& state) const {
-    return from.kind(key) == ValueKind::text ? std::string(from.as_text(key))
-                                             : str(Value(state, key), 100);
-  }
-
   NodeId dict(NodeId node, const std::string& path, const StateDict& state, int depth) {
     constexpr int kMaxDepth = 100;  // deeper dicts are taken whole
     const NodeId made = to.container(from.kind(node));
     for (std::size_t i = 0; i < from.entries(node).size(); i += 2) {
       const NodeId key = from.entries(node)[i], value = from.entries(node)[i + 1];
-      const std::string name = path + key_text(key, state);
+      const std::string name = path + name_part(Value(state, key));
       const ValueKind kind = from.kind(value);
       if (is_dict(kind) && depth < kMaxDepth) {
         to.set(made, to.copy(from, key, numbers), dict(value, name + "/", state, depth + 1));
@@ -119,6 +114,32 @@ bool fits(std::string_view pattern, std::string_view text) {
   return p == pattern.size();
 }
 
+// The value at names joined by '/', of which one may hold a '/' itself.
+NodeId part_at(const StateDict& contents, std::string_view at) {
+  const NodeTable& nodes = contents.nodes();
+  NodeId node = nodes.root;
+  for (std::string_view rest = at; !rest.empty();) {
+    const Value here(contents, node);
+    NodeId next = kNoNode;
+    std::string there;
+    for (std::size_t i = 0; here.is_dict() && next == kNoNode && i < here.size(); ++i) {
+      const auto [name, value] = here.entry(i);
+      const std::string key = name_part(name);
+      there += (i ? ", \"" : "\"") + key + "\"";
+      if (rest != key && !(rest.starts_with(key) && rest.substr(key.size()).starts_with("/")))
+        continue;
+      next = value.id();
+      rest.remove_prefix(std::min(key.size() + 1, rest.size()));
+    }
+    if (next == kNoNode) {
+      throw MismatchError("there is nothing at \"" + std::string(at) + "\": " +
+                          (here.is_dict() ? "the parts are " + there : "a value without parts"));
+    }
+    node = next;
+  }
+  return node;
+}
+
 std::optional<std::string> selected_name(const Selection& select, std::string_view name) {
   const auto fits_name = [&](const std::string& pattern) { return fits(pattern, name); };
   if (!select.keep.empty() && std::none_of(select.keep.begin(), select.keep.end(), fits_name))
@@ -136,14 +157,21 @@ std::optional<std::string> selected_name(const Selection& select, std::string_vi
 }
 
 StateDict select(const StateDict& contents, const Selection& selection) {
-  if (selection.keep.empty() && selection.drop.empty() && selection.rename.empty()) return contents;
-  if (!contents.root().is_dict()) return contents;
+  const bool all = selection.keep.empty() && selection.drop.empty() && selection.rename.empty();
+  if (all && selection.at.empty()) return contents;
+  const NodeId root = part_at(contents, selection.at);
   const auto nodes = std::make_shared<NodeTable>();
   const auto storages = contents.storages();
   Selector selector{selection, {}, contents.nodes(), *nodes, {}};
   for (std::uint32_t i = 0; i < storages.size(); ++i) selector.numbers.push_back(i);
-  nodes->root = selector.dict(contents.nodes().root, "", contents, 0);
-  return StateDict(nodes, {storages.begin(), storages.end()});
+  nodes->root = !all && Value(contents, root).is_dict()
+                    ? selector.dict(root, "", contents, 0)
+                    : nodes->copy(contents.nodes(), root, selector.numbers);
+  StateDict selected(nodes, {storages.begin(), storages.end()});
+  if (!selection.keep.empty() && selected.tensors().empty() && !contents.tensors().empty())
+    throw MismatchError("no tensor has a name that fits keep \"" + selection.keep.front() +
+                        "\"; one is called \"" + contents.tensors().front().name + "\"");
+  return selected;
 }
 
 StateDict without(const StateDict& contents, const std::vector<bool>& lost_storages) {

@@ -261,6 +261,10 @@ std::string str(const Value& value, std::size_t max_chars) {
   return out;
 }
 
+std::string name_part(const Value& key) {
+  return key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100);
+}
+
 constexpr std::uint64_t kNamesNbytes = 16 << 20, kNamesPerNode = 256;
 
 std::vector<NamedTensor> StateDict::tensors() const& {
@@ -316,8 +320,7 @@ std::vector<NamedTensor> StateDict::tensors() const& {
         if (below_kind < ValueKind::list ||
             (below_kind > ValueKind::ordered_dict && below_kind < ValueKind::object))
           continue;
-        below.emplace_back(key.is(ValueKind::text) ? std::string(key.text()) : str(key, 100),
-                           entries[i + 1]);
+        below.emplace_back(name_part(key), entries[i + 1]);
       }
     } else if (kind == ValueKind::list || kind == ValueKind::tuple || kind == ValueKind::set ||
                kind == ValueKind::frozenset) {
