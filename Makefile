@@ -87,8 +87,8 @@ tsan: build-tsan
 # Golden files damaged at random, and libFuzzer's fuzzers: each for SECONDS_EACH. What they find: build/fuzz/found.
 SECONDS_EACH ?= 60
 fuzz: build-asan
-	@dpkg-query -W -f='$${Status}' python3-dev 2>/dev/null | grep -q 'ok installed' || \
-	  $(SUDO) apt-get install -y -qq --no-install-recommends python3-dev
+	@for p in python3-dev libclang-rt-dev; do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
+	  $(SUDO) apt-get install -y -qq --no-install-recommends $$p; done
 	$(CMAKE) --preset fuzz
 	$(CMAKE) --build --preset fuzz -j $(JOBS)
 	ASAN_OPTIONS=quarantine_size_mb=16 TRANSLOAD_MUTATIONS=100000 build/asan/mutations_test

@@ -194,9 +194,16 @@ class Planner {
     }
     const auto saved = Device::parse(tag);
     if (saved && left_.contains(*saved)) return {*saved, static_cast<std::uint32_t>(rules.size())};
-    throw PlacementError(in_file() + "storage \"" + index_.storages[s].key + "\" was saved on \"" +
-                         tag + "\", which is not here; pass map_location \"cpu\", or " +
+    throw PlacementError(in_file() + user_of(s) + " was saved on \"" + tag +
+                         "\", which is not here; pass map_location \"cpu\", or " +
                          mappings_needed());
+  }
+
+  std::string user_of(std::uint32_t s) const {
+    for (const NamedTensor& tensor : contents_.tensors()) {
+      if (tensor.value.storage_number() == s) return "\"" + tensor.name + "\"";
+    }
+    return "storage \"" + index_.storages[s].key + "\"";
   }
 
   // For each tag of a device that is not here.
@@ -215,9 +222,8 @@ class Planner {
   void place_storage(std::uint32_t s, std::uint32_t piece) {
     const Decision decision = decide(s);
     if (!left_.contains(decision.device)) {
-      throw PlacementError(in_file() + "rule \"" + plan_.rules[decision.rule] +
-                           "\" sends storage \"" + index_.storages[s].key + "\" to " +
-                           decision.device.str() + ", which is not here");
+      throw PlacementError(in_file() + "rule \"" + plan_.rules[decision.rule] + "\" sends " +
+                           user_of(s) + " to " + decision.device.str() + ", which is not here");
     }
     const std::uint64_t nbytes = nbytes_there(s);
     Placement& placement = plan_.placements[s];

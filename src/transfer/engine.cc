@@ -35,8 +35,10 @@ struct Slot {
 // Of a storage, for who is told of a failure: "encoder.weight" (float32 [10, 10]).
 std::string first_user(const Plan& plan, const Index& index, std::uint32_t storage) {
   for (const NamedTensor& tensor : plan.contents.tensors()) {
-    if (tensor.value.storage_number() == storage)
-      return '"' + tensor.name + "\" (" + str(tensor.value) + ")";
+    if (tensor.value.storage_number() != storage) continue;
+    const Tensor first = tensor.value.tensor();
+    return '"' + tensor.name + "\" (" + std::string(name(first.dtype())) + " " +
+           first.shape().str() + ")";
   }
   return "storage \"" + index.storages[storage].key + '"';
 }

@@ -185,7 +185,7 @@ def test_objects_are_inert_and_printable(tmp_path):
         def __reduce__(self):
             return print, ("ran",)
     torch.save({"e": Evil()}, tmp_path / "e.pt")
-    with pytest.raises(transload.UnsafePickleError, match="calls (__builtin__|builtins).print"):
+    with pytest.raises(transload.UnsafePickleError, match="(calls|holds) (__builtin__|builtins).print"):
         transload.load(tmp_path / "e.pt")
     assert repr(transload.load(tmp_path / "e.pt", keep_calls=True)["e"]) in ("<builtins.print('ran')>", "<__builtin__.print('ran')>")
     with pytest.raises(transload.UnsafePickleError, match="print"):

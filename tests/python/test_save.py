@@ -108,9 +108,9 @@ def test_what_is_no_data_is_refused_with_its_key(tmp_path):
     path.write_bytes(b"old")
     with pytest.raises(transload.UnsupportedError, match='"a/1/f"'):
         transload.save({"a": [0, {"f": lambda: 0}]}, path)
-    with pytest.raises(transload.Error, match="Fraction"):
-        import fractions
-        transload.save({"f": fractions.Fraction(1, 3)}, path)
+    with pytest.raises(transload.Error, match="Template"):
+        import string
+        transload.save({"f": string.Template("x")}, path)
     assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
 
 
