@@ -23,7 +23,7 @@ void convert_file(const ConvertArguments& arguments) {
     std::cerr << "beside it lies " << leftover.string()
               << ", which a save that was killed has left; it can be removed\n";
   std::cout << fmt::format("{}: {} written in {:.3f} s, {}\n", arguments.to.string(),
-                           human(result.nbytes), seconds, human_rate(result.nbytes, seconds));
+                           human_bytes(result.nbytes), seconds, human_rate(result.nbytes, seconds));
 }
 
 }  // namespace transload::cli

@@ -17,8 +17,8 @@ void list_devices() {
       continue;
     }
     const MemoryUse use = memory_use(device);
-    std::cout << fmt::format(kRow, device.str(), human(use.total), human(use.free),
-                             human(use.allocated), human(use.reserved), use.name);
+    std::cout << fmt::format(kRow, device.str(), human_bytes(use.total), human_bytes(use.free),
+                             human_bytes(use.allocated), human_bytes(use.reserved), use.name);
   }
 }
 

@@ -17,8 +17,8 @@ void explain(const LoadArguments& arguments) {
     for (const MemoryUse& use : memory_for(index, arguments.options.map_location)) {
       if (use.device != need.device || use.total == 0) continue;
       std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name,
-                               human(use.free), human(use.total),
-                               human(use.free - std::min(use.free, need.allocated)));
+                               human_bytes(use.free), human_bytes(use.total),
+                               human_bytes(use.free - std::min(use.free, need.allocated)));
     }
   }
 }

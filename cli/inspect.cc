@@ -37,9 +37,9 @@ std::string location_of(const Index& index, const Value& tensor) {
 std::string tensor_line(const Index& index, const Value& value,
                         const std::vector<std::size_t>& users) {
   const Tensor tensor = value.tensor();
-  std::string line = fmt::format("{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "",
-                                 name(tensor.dtype()), tensor.shape().str(),
-                                 printable(location_of(index, value)), human(tensor.nbytes()));
+  std::string line = fmt::format(
+      "{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "", name(tensor.dtype()),
+      tensor.shape().str(), printable(location_of(index, value)), human_bytes(tensor.nbytes()));
   if (tensor.requires_grad) line += ", requires_grad";
   if (!tensor.is_contiguous()) line += ", strides " + tensor.stride().str();
   if (tensor.conj) line += ", conjugate of what is stored";
@@ -49,7 +49,7 @@ std::string tensor_line(const Index& index, const Value& value,
   if (const std::size_t count = users[value.storage_number()]; count > 1)
     line += fmt::format(", storage \"{}\" shared by {} tensors", printable(storage->key), count);
   if (tensor.nbytes() < storage->nbytes)
-    line += fmt::format(", a part of {}", human(storage->nbytes));
+    line += fmt::format(", a part of {}", human_bytes(storage->nbytes));
   return line;
 }
 
@@ -127,7 +127,7 @@ void print_tree(const Index& index) {
   std::cout << tensors.size() << (tensors.size() == 1 ? " tensor" : " tensors")
             << "; bytes by the device they were saved from:\n";
   for (const auto& [location, total] : totals)
-    std::cout << fmt::format("  {}: {} in {} {}\n", printable(location), human(total.nbytes),
+    std::cout << fmt::format("  {}: {} in {} {}\n", printable(location), human_bytes(total.nbytes),
                              total.storages, total.storages == 1 ? "storage" : "storages");
 }
 

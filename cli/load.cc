@@ -27,11 +27,12 @@ void load_file(const LoadArguments& arguments) {
   }
 
   std::cout << fmt::format("{}: {} tensors, {} read in {:.3f} s, {}\n", arguments.file.string(),
-                           state.tensors().size(), human(plan.transfer_nbytes), seconds,
+                           state.tensors().size(), human_bytes(plan.transfer_nbytes), seconds,
                            human_rate(plan.transfer_nbytes, seconds));
   for (std::size_t i = 0; i < plan.devices.size(); ++i) {
     const DeviceNeed& need = plan.devices[i];
-    std::cout << fmt::format("{}: {} of tensors", need.device.str(), human(need.storage_nbytes));
+    std::cout << fmt::format("{}: {} of tensors", need.device.str(),
+                             human_bytes(need.storage_nbytes));
     if (need.device.kind != DeviceKind::meta) {
       const std::uint64_t grown = memory_use(need.device).allocated - allocated_before[i];
       std::cout << fmt::format("; allocated memory grew by {} bytes, {} were planned", grown,

@@ -33,8 +33,8 @@ void ProgressLine::show(const Progress& progress) {
   const double part =
       static_cast<double>(progress.done_nbytes) / static_cast<double>(progress.total_nbytes);
   std::string line =
-      fmt::format("\r\033[K{:3.0f}%  {} of {}, {}", part * 100, human(progress.done_nbytes),
-                  human(progress.total_nbytes), human_rate(progress.done_nbytes, seconds()));
+      fmt::format("\r\033[K{:3.0f}%  {} of {}, {}", part * 100, human_bytes(progress.done_nbytes),
+                  human_bytes(progress.total_nbytes), human_rate(progress.done_nbytes, seconds()));
   if (part > 0) line += fmt::format(", {:.0f} s left", seconds() * (1 - part) / part);
   std::fwrite(line.data(), 1, line.size(), stderr);
   shown_ = true;

@@ -108,14 +108,14 @@ void verify_file(const VerifyArguments& arguments) {
   if (!arguments.manifest.empty()) compare(file, read_manifest(arguments.manifest), found);
   if (result.checked_nbytes || !result.unchecked_nbytes) {
     std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file,
-                             human(result.checked_nbytes),
+                             human_bytes(result.checked_nbytes),
                              human_rate(result.checked_nbytes, seconds));
   }
   if (result.unchecked_nbytes) {
     std::cout << fmt::format(
         "{}: nothing to compare {} of tensors with: the file has no checksums "
         "of them; a manifest can tell\n",
-        file, human(result.unchecked_nbytes));
+        file, human_bytes(result.unchecked_nbytes));
   }
   if (!arguments.manifest.empty()) {
     std::cout << fmt::format("{}: {} tensors are those of {}; other values are not compared\n",
@@ -132,7 +132,7 @@ bool recover_file(const RecoverArguments& arguments) {
   const RecoverResult result =
       recover(arguments.from, arguments.to, arguments.save, arguments.open);
   std::cout << fmt::format("{}: {} tensors, {}; {} are lost\n", printable(arguments.to.string()),
-                           result.whole, human(result.saved.nbytes), result.lost.size());
+                           result.whole, human_bytes(result.saved.nbytes), result.lost.size());
   for (const auto& [tensor, why] : result.lost)
     std::cout << "  \"" << printable(tensor) << "\": " << printable(why) << "\n";
   return result.lost.empty();

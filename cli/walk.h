@@ -12,7 +12,7 @@ namespace transload::cli {
 struct Place {
   std::string_view name;  // keys and positions from the root, joined by '/'; during the visit
   std::string key;        // the last of them
-  std::size_t depth;  // of the root 0
+  std::size_t depth;      // of the root 0
   Value value;
 };
 

@@ -1,24 +1,16 @@
 #include "words.h"
 
 #include <algorithm>
-#include <array>
 
 #include <fmt/format.h>
 
+#include "transload/device.h"
+
 namespace transload::cli {
 
-std::string human(std::uint64_t nbytes) {
-  if (nbytes < 1000) return fmt::format("{} bytes", nbytes);
-  constexpr std::array<std::string_view, 6> kUnits{"kB", "MB", "GB", "TB", "PB", "EB"};
-  double value = static_cast<double>(nbytes) / 1000;
-  std::size_t unit = 0;
-  for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
-  const int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
-  return fmt::format("{:.{}f} {}", value, digits, kUnits[unit]);
-}
-
 std::string human_rate(std::uint64_t nbytes, double seconds) {
-  return human(static_cast<std::uint64_t>(static_cast<double>(nbytes) / std::max(seconds, 1e-9))) +
+  return human_bytes(
+             static_cast<std::uint64_t>(static_cast<double>(nbytes) / std::max(seconds, 1e-9))) +
          "/s";
 }
 

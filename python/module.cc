@@ -417,6 +417,7 @@ NB_MODULE(_core, module) {
   module.attr("__version__") = TRANSLOAD_VERSION;
   module.def("open", open_file);
   module.def("save", save_object);
+  module.def("human_bytes", human_bytes);
   module.def("devices", [] {
     Names names;
     for (const Device device : devices()) names.push_back(device.str());

@@ -116,9 +116,9 @@ class Builder {
 
   // Hashing a tuple looks at all of its parts: those of a hostile file can be without end.
   void require_hashable(NodeId node) const {
-    if (!nodes_.can_be_key(node))
+    if (!nodes_.is_hashable(node))
       throw UnsupportedError("a set with a " + std::string(name(nodes_.kind(node))) +
-                             " in it, or with a tuple of more than 1000 parts");
+                             " in it, or with a tuple of more than 64 parts");
   }
 
   void leave(NodeId node) {

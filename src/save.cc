@@ -63,8 +63,14 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
                  const ByteSource& source, const std::filesystem::path& path,
                  const SaveOptions& options) {
   const Format& format = format_for(path, options.format);
-  const Layout layout = format.lay_out(state, tags, path.filename().string(),
-                                       options);  // refuses what it cannot hold
+  const Layout layout = [&] {
+    try {
+      return format.lay_out(state, tags, path.filename().string(), options);
+    } catch (Error& error) {  // what the format cannot hold
+      error.add("nothing was written to " + path.string());
+      throw;
+    }
+  }();
   SaveResult result{0, leftovers(path)};
   AtomicFile file(path);
   file.reserve(layout.nbytes);
@@ -87,7 +93,7 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
 // Shard by shard, each as it is called and in its own format; then the index. The folder appears when all is there.
 SaveResult convert_shards(const Index& index, const std::filesystem::path& to, SaveOptions options,
                           const OpenOptions& open_options) {
-  if (index.format != "shards") {
+  if (index.format != options.format) {
     throw UnsupportedError(index.files.front().path.string() +
                            ": is one file; only what is in shards is written in shards");
   }
@@ -161,7 +167,8 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options, const OpenOptions& open_options) {
   Index index = open(from, open_options);
-  if (options.format == "shards") return convert_shards(index, to, options, open_options);
+  if (!options.format.empty() && format_named(options.format).is_folder)
+    return convert_shards(index, to, options, open_options);
   index.contents = select(index.contents, options.select);
   SaveOptions writing = options;
   if (writing.metadata.empty()) writing.metadata = index.metadata;

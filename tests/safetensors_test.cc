@@ -299,8 +299,8 @@ TEST_F(Safetensors, ATensorInTooManyPartsIsRefusedWithAWayOut) {
   state.set("turned", view(counted({300, 300}), {300, 300}, {1, 300}));
   EXPECT_EQ(message([&] { save(state, path("a.safetensors")); }),
             "a.safetensors: \"turned\" of shape [300, 300] and strides [1, 300] lies scattered in "
-            "its storage. "
-            "Make it contiguous first");
+            "its storage. Make it contiguous first\n  nothing was written to " +
+                path("a.safetensors").string());
 }
 
 TEST_F(Safetensors, WhatItCannotHoldIsRefusedBeforeAnythingIsWritten) {

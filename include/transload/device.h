@@ -52,6 +52,9 @@ struct MemoryUse {
   std::uint64_t alignment = 1;
 };
 
+// "404 bytes", "1.50 MB": powers of 1000, three digits.
+std::string human_bytes(std::uint64_t nbytes);
+
 // Every device that is here: cpu, meta, then the GPUs. Makes no context.
 std::vector<Device> devices();
 

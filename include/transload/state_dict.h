@@ -31,9 +31,9 @@ enum class ValueKind : std::uint8_t {
   bytearray,
   list,
   tuple,
-  size,
+  size,  // a torch.Size
   set,
-  frozenset,  // size: torch.Size
+  frozenset,
   dict,
   ordered_dict,
   dtype,
@@ -56,13 +56,14 @@ class Value {
   bool boolean() const;
   std::int64_t integer() const;   // Error if it has more than 64 bits
   double real() const;            // of an integer too
-  std::string_view text() const;  // UTF-8 of text; of a device "cuda:0"; of a global "module.name"
-  std::span<const std::byte> bytes()
-      const;  // of bytes and bytearray; of a big_integer two's complement, little-endian
+  std::string_view text() const;  // UTF-8 of text; of a device "cuda:0"
+  // Of bytes and bytearray; of a big_integer two's complement, little-endian.
+  std::span<const std::byte> bytes() const;
   Dtype dtype() const;
   Tensor tensor() const;
-  std::uint32_t storage_number()
-      const;  // of a tensor or storage: its place in StateDict::storages()
+  // Of a tensor or storage: its place in StateDict::storages(); kNoStorage of a tensor that was saved on meta without one.
+  static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;
+  std::uint32_t storage_number() const;
 
   // Of list, tuple, size, set, frozenset: the items. Of dict, ordered_dict: the entries. Of object: what
   // was called, and its arguments.

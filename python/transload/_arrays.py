@@ -12,7 +12,7 @@ from typing import Any
 from ._core import UnsupportedError
 
 
-def _installed(name: str) -> bool:
+def installed(name: str) -> bool:
     if name in sys.modules:
         return True
     spec = importlib.util.find_spec(name)
@@ -28,8 +28,8 @@ def lent(address: int, nbytes: int, keeper: object) -> Any:
 
 def array_library() -> ModuleType:
     """transload._torch or transload._numpy; both have the same functions."""
-    if _installed("torch"):
+    if installed("torch"):
         return importlib.import_module("transload._torch")
-    if _installed("numpy"):
+    if installed("numpy"):
         return importlib.import_module("transload._numpy")
     raise UnsupportedError("neither torch nor numpy is installed; tensors need one of them: pip install numpy")

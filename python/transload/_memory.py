@@ -42,14 +42,14 @@ class DeviceMemory:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.device} ({self.name}): {_text(self.total)}, {_text(self.free)} free",
-            f"  allocated {_text(self.allocated)}, reserved {_text(self.reserved)}, others {_text(self.others)}",
-            f"  {len(self.storages)} storages that Python reaches, {_text(self.held_nbytes)}; "
-            f"{_text(self.only_in_state_dicts_nbytes)} of it only through state dicts",
+            f"{self.device} ({self.name}): {_core.human_bytes(self.total)}, {_core.human_bytes(self.free)} free",
+            f"  allocated {_core.human_bytes(self.allocated)}, reserved {_core.human_bytes(self.reserved)}, others {_core.human_bytes(self.others)}",
+            f"  {len(self.storages)} storages that Python reaches, {_core.human_bytes(self.held_nbytes)}; "
+            f"{_core.human_bytes(self.only_in_state_dicts_nbytes)} of it only through state dicts",
         ]
         for held in self.storages[:10]:
             only = ", nobody else" if held.only_in_state_dicts else ""
-            lines.append(f"    {_text(held.nbytes):>9}  {'; '.join(held.names[:3])}{only}")
+            lines.append(f"    {_core.human_bytes(held.nbytes):>9}  {'; '.join(held.names[:3])}{only}")
         if len(self.storages) > 10:
             lines.append(f"    and {len(self.storages) - 10} more")
         return "\n".join(lines)
@@ -64,15 +64,6 @@ class MemoryReport:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.devices))
-
-
-def _text(nbytes: int) -> str:
-    value = float(nbytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
 
 
 def memory_report() -> MemoryReport:

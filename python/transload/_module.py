@@ -29,14 +29,10 @@ def fill_module(module: torch.nn.Module, file: str, chosen: dict[str, Any], arra
             extra[f"{start}_extra_state"] = part
     index = _core.open(file, False, False)
     values = _extra_values(open_index(file), chosen["at"], extra) if extra else {}
-    missing, unexpected = fill(live, index, {**chosen, "drop": [*chosen["drop"], *map(_escaped, values)]}, arrays)
+    missing, unexpected = fill(live, index, {**chosen, "drop": [*chosen["drop"], *values]}, arrays)
     for key, value in values.items():
         extra[key].set_extra_state(value)
     return missing, unexpected
-
-
-def _escaped(key: str) -> str:
-    return key  # a module's names have no * or ?
 
 
 def _extra_values(index: Any, at: str, extra: dict[str, torch.nn.Module]) -> dict[str, Any]:

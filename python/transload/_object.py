@@ -6,6 +6,8 @@ import copyreg
 import sys
 from typing import Any
 
+from ._arrays import installed
+
 
 class Name:
     """The name of a class or function, as a file has it. Never imported."""
@@ -52,7 +54,7 @@ def make(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: i
     inert = Object(callable, args, items, entries, state, made)
     if not isinstance(callable, Name) or "numpy" not in callable.module.partition(".")[0]:
         return inert
-    if "numpy" not in sys.modules and not _numpy_is_there():
+    if "numpy" not in sys.modules and not installed("numpy"):
         return inert
     import numpy
 
@@ -70,12 +72,6 @@ def make(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: i
         if isinstance(dtype, numpy.dtype) and isinstance(data, bytes):
             return numpy.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if fortran else "C")
     return inert
-
-
-def _numpy_is_there() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("numpy") is not None
 
 
 def reduce(o: Any) -> Any:

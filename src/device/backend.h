@@ -32,7 +32,6 @@ class CopyStream {
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual DeviceKind kind() const = 0;
   virtual int device_count() const = 0;  // 0 is an answer, not an error
   virtual MemoryUse memory_use(Device device) const = 0;
   virtual Storage allocate(Device device, std::uint64_t nbytes) = 0;  // bytes not initialised

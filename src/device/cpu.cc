@@ -46,7 +46,6 @@ class CpuCopies : public CopyStream {
 
 class CpuBackend : public Backend {
  public:
-  DeviceKind kind() const override { return DeviceKind::cpu; }
   int device_count() const override { return 1; }
 
   MemoryUse memory_use(Device device) const override {

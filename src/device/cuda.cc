@@ -33,8 +33,6 @@ struct PinnedMemory {
 
 class CudaBackend final : public Backend {
  public:
-  DeviceKind kind() const override { return DeviceKind::cuda; }
-
   int device_count() const override {
     const CudaDriver* driver = cuda_driver();
     int count = 0;
@@ -86,7 +84,5 @@ void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std
                     void** arguments) {
   used_device(device).launch(ptx.data(), kernel, threads, arguments);
 }
-
-void synchronize_cuda(Device device) { used_device(device).synchronize(); }
 
 }  // namespace transload

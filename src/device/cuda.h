@@ -24,7 +24,4 @@ std::unique_ptr<Backend> make_cuda_backend();
 void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads,
                     void** arguments);
 
-// Waits for all kernels of launch_on_cuda() on the device. Throws DeviceError if one of them failed.
-void synchronize_cuda(Device device);
-
 }  // namespace transload

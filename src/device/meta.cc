@@ -7,7 +7,6 @@ namespace {
 
 class MetaBackend : public Backend {
  public:
-  DeviceKind kind() const override { return DeviceKind::meta; }
   int device_count() const override { return 1; }
   MemoryUse memory_use(Device device) const override {
     MemoryUse use;

@@ -51,9 +51,14 @@ struct Format {
   // far as its checksum says. Null: what cannot be read is lost.
   Index (*salvage)(const std::filesystem::path&, const OpenOptions&,
                    std::vector<std::string>& lost) = nullptr;
+  // Several files of other formats, which convert() writes one by one.
+  bool is_folder = false;
 };
 
 extern const Format kTorchZip, kSafetensors, kShards;
+
+// Storages without bytes for what an index has: each with an identity of its own, so that what shares one can be seen to.
+std::vector<Storage> meta_storages(const Index& index);
 
 // The format of a file: the first that recognises it. Throws FormatError that says what the file is.
 const Format& format_of(const std::filesystem::path& path);

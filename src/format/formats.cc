@@ -64,6 +64,17 @@ std::string diagnose(std::string_view head, std::uint64_t nbytes) {
 
 }  // namespace
 
+std::vector<Storage> meta_storages(const Index& index) {
+  // Addresses inside one block.
+  const auto identities = std::make_shared<std::vector<char>>(index.storages.size());
+  std::vector<Storage> storages;
+  storages.reserve(index.storages.size());
+  for (std::size_t i = 0; i < index.storages.size(); ++i)
+    storages.emplace_back(kMeta, nullptr, index.storages[i].nbytes,
+                          std::shared_ptr<void>(identities, identities->data() + i));
+  return storages;
+}
+
 const Format& format_of(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) return kShards;
@@ -94,7 +105,7 @@ const Format& format_named(std::string_view name) {
 std::vector<std::pair<std::string, bool>> formats() {
   std::vector<std::pair<std::string, bool>> all;
   for (const Format* format : kFormats)
-    all.emplace_back(format->name, format->lay_out != nullptr || format == &kShards);
+    all.emplace_back(format->name, format->lay_out != nullptr || format->is_folder);
   return all;
 }
 

@@ -147,10 +147,6 @@ Index read(const std::filesystem::path& path, const OpenOptions&) {
   const std::size_t count = header.entries.size();
   const auto nodes = std::make_shared<NodeTable>();
   nodes->root = nodes->container(ValueKind::dict);
-  // Identities for the storages: addresses inside one block.
-  const auto identities = std::make_shared<std::vector<char>>(count);
-  std::vector<Storage> storages;
-  storages.reserve(count);
   index.storages.reserve(count);
   index.pieces.reserve(count);
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -167,15 +163,13 @@ Index read(const std::filesystem::path& path, const OpenOptions&) {
       throw FormatError(path.string() + ": offset 8: the header has tensor \"" +
                         std::string(entry.name) + "\" twice");
     index.storages.push_back({nbytes, 0, 1, entry.dtype, std::string(entry.name)});
-    storages.emplace_back(kMeta, nullptr, nbytes,
-                          std::shared_ptr<void>(identities, identities->data() + i));
     if (nbytes > 0)
       index.pieces.push_back(
           {i, 0, nbytes, 1, 0, {0, data_offset + entry.begin, nbytes}, Encoding::as_is, {}});
   }
   index.metadata = std::move(header.metadata);
   restore_tied(*nodes, index, path.string());
-  index.contents = StateDict(nodes, std::move(storages));
+  index.contents = StateDict(nodes, meta_storages(index));
   return index;
 }
 
@@ -235,10 +229,8 @@ class SafetensorsLayout {
       return std::pair(piece.storage, piece.extent.offset);
     });
     layout.nbytes = text.size() + end_;
-    layout.index.format = "safetensors";
     layout.index.contents = state_;
     layout.index.pieces = std::move(pieces_);
-    layout.index.metadata = header_.metadata;
     layout.literals.push_back({0, std::move(text)});
     return layout;
   }

@@ -83,7 +83,7 @@ class Shards {
   void add(const std::filesystem::path& path, const std::string& name, const WeightMap& map,
            const OpenOptions& options) {
     const Format& format = format_of(path);
-    if (format.name == index_.format)
+    if (format.is_folder)
       throw FormatError(path.string() + ": an index of shards, where a shard is expected");
     Index shard = format.read(path, options);
     const NodeTable& from = shard.contents.nodes();
@@ -214,6 +214,11 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
 
 }  // namespace
 
-const Format kShards{"shards", recognizes, read, nullptr, nullptr};
+const Format kShards{.name = "shards",
+                     .recognizes = recognizes,
+                     .read = read,
+                     .lay_out = nullptr,
+                     .seal = nullptr,
+                     .is_folder = true};
 
 }  // namespace transload

@@ -91,10 +91,6 @@ std::string fault_of(const ZipMember* record, const StoredStorage& storage) {
 // Storages over their records; null where there is none.
 void add_pieces(Index& index, std::shared_ptr<NodeTable> nodes, std::span<ZipMember* const> records,
                 bool big_endian) {
-  // Identities for the storages, so that what shares one can be seen to: addresses inside one block.
-  const auto identities = std::make_shared<std::vector<char>>(index.storages.size());
-  std::vector<Storage> storages;
-  storages.reserve(records.size());
   index.pieces.reserve(records.size());
   for (std::uint32_t i = 0; i < records.size(); ++i) {
     StoredStorage& storage = index.storages[i];
@@ -110,10 +106,8 @@ void add_pieces(Index& index, std::shared_ptr<NodeTable> nodes, std::span<ZipMem
                               record.deflated ? Encoding::deflated : Encoding::as_is,
                               record.crc32 ? std::optional(record.crc32) : std::nullopt});
     }
-    storages.emplace_back(kMeta, nullptr, storage.nbytes,
-                          std::shared_ptr<void>(identities, identities->data() + i));
   }
-  index.contents = StateDict(std::move(nodes), std::move(storages));
+  index.contents = StateDict(std::move(nodes), meta_storages(index));
 }
 
 // Of a file without an end: how much of it is missing at least, by what its values mention. Empty: that is not known.
@@ -332,7 +326,8 @@ std::string root_folder(std::string_view file_name) {
 
 struct Members {
   ZipLayout zip{kAlignment};
-  std::vector<std::string> texts;  // by member; empty for those of storages
+  std::vector<std::string> texts;        // by member; empty for those of storages
+  std::vector<std::size_t> of_storages;  // members, in the order of the records that have a key
 };
 
 Members plan_members(const std::string& root, std::string pickle,
@@ -348,7 +343,9 @@ Members plan_members(const std::string& root, std::string pickle,
   add(".storage_alignment", "64", 2);
   add("byteorder", "little", 6);
   for (const StorageRecord& record : records) {
-    if (!record.key.empty()) add("data/" + record.key, "", record.nbytes);
+    if (record.key.empty()) continue;
+    members.of_storages.push_back(members.zip.size());
+    add("data/" + record.key, "", record.nbytes);
   }
   add("version", "3\n", 2);
   return members;
@@ -438,28 +435,22 @@ Layout lay_out(const StateDict& state, std::span<const std::string> tags,
                std::string_view file_name, const SaveOptions& options) {
   const std::vector<StorageRecord> records = plan_records(state, tags, options);
   Layout layout;
-  layout.index.format = "torch_zip";
   layout.index.contents = state;
   auto planned = std::make_shared<TorchZipLayout>();
   planned->members = plan_members(root_folder(file_name),
                                   write_pickle(state, records, options.allow_objects), records);
   const ZipLayout& zip = planned->members.zip;
   planned->piece_of_member.assign(zip.size(), -1);
-  std::size_t member = 4;  // after the four texts
+  auto member = planned->members.of_storages.begin();
   for (std::uint32_t i = 0; i < records.size(); ++i) {
-    if (records[i].key.empty()) continue;
-    if (records[i].nbytes) {
-      planned->piece_of_member[member] = static_cast<std::int64_t>(layout.index.pieces.size());
-      layout.index.pieces.push_back({i,
-                                     records[i].begin,
-                                     records[i].nbytes,
-                                     1,
-                                     0,
-                                     {0, zip.data_offset(member), records[i].nbytes},
-                                     Encoding::as_is,
-                                     std::nullopt});
-    }
-    ++member;
+    const StorageRecord& record = records[i];
+    if (record.key.empty()) continue;
+    const std::size_t at = *member++;
+    if (!record.nbytes) continue;
+    planned->piece_of_member[at] = static_cast<std::int64_t>(layout.index.pieces.size());
+    const Extent extent{0, zip.data_offset(at), record.nbytes};
+    layout.index.pieces.push_back(
+        {i, record.begin, record.nbytes, 1, 0, extent, Encoding::as_is, std::nullopt});
   }
   layout.nbytes = zip.directory_offset();
   layout.of_format = std::move(planned);

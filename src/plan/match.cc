@@ -102,7 +102,7 @@ Matches match(const StateDict& live, const StateDict& source, const FillOptions&
     } else if (from.dtype() != to.dtype() && !can_cast(from.dtype(), to.dtype())) {
       wrong.push_back("\"" + target.name + "\": " + std::string(name(from.dtype())) +
                       " cannot be cast to " + std::string(name(to.dtype())));
-    } else if (found->second.storage_number() == 0xFFFFFFFF &&
+    } else if (found->second.storage_number() == Value::kNoStorage &&
                to.device().kind != DeviceKind::meta) {
       wrong.push_back("\"" + target.name + "\" was saved on meta, without bytes");
     } else {

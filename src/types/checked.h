@@ -1,8 +1,7 @@
-// Arithmetic on sizes that a file claims: no overflow goes unseen. And sizes as people read them.
+// Arithmetic on sizes that a file claims: no overflow goes unseen.
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 namespace transload {
 
@@ -15,13 +14,10 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// Of `whole` bytes, of which `there` are there. At least 1.
+// Percent of `whole` bytes that are missing where `there` of them are present; at least 1.
 constexpr std::uint64_t percent_missing(std::uint64_t there, std::uint64_t whole) {
   const double part = static_cast<double>(whole - there) / static_cast<double>(whole);
   return part < 0.01 ? 1 : static_cast<std::uint64_t>(part * 100);
 }
-
-// "404 bytes", "1.50 MB": powers of 1000, three digits.
-std::string human_bytes(std::uint64_t nbytes);
 
 }  // namespace transload

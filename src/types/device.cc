@@ -1,5 +1,8 @@
 #include "transload/device.h"
 
+#include <array>
+#include <cstdio>
+
 #include <charconv>
 
 namespace transload {
@@ -29,6 +32,18 @@ std::string Device::str() const {
       break;
   }
   return "cuda:" + std::to_string(index);
+}
+
+std::string human_bytes(std::uint64_t nbytes) {
+  if (nbytes < 1000) return std::to_string(nbytes) + (nbytes == 1 ? " byte" : " bytes");
+  constexpr std::array<const char*, 6> units = {"kB", "MB", "GB", "TB", "PB", "EB"};
+  double value = static_cast<double>(nbytes) / 1000;
+  std::size_t unit = 0;
+  while (value >= 999.5 && unit + 1 < units.size()) value /= 1000, ++unit;
+  std::array<char, 32> text;
+  const int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+  std::snprintf(text.data(), text.size(), "%.*f %s", digits, value, units[unit]);
+  return text.data();
 }
 
 }  // namespace transload

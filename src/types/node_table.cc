@@ -203,6 +203,25 @@ void NodeTable::become(NodeId node, NodeId other) {
 }
 
 bool NodeTable::can_be_key(NodeId node) const {
+  if (!is_hashable(node)) return false;
+  std::vector<NodeId> todo{node};
+  while (!todo.empty()) {
+    const NodeId at = todo.back();
+    todo.pop_back();
+    const ValueKind k = kind(at);
+    const bool has_parts =
+        k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::frozenset;
+    if (has_parts) todo.insert(todo.end(), items(at).begin(), items(at).end());
+    // In any order they are the same key; Python has integers of that size; and complex numbers that are real.
+    if ((k == ValueKind::frozenset && items(at).size() > 1) ||
+        (k == ValueKind::real && std::isfinite(as_real(at)) && std::abs(as_real(at)) >= kTwoTo63) ||
+        (k == ValueKind::complex && as_complex(at).second == 0))
+      return false;
+  }
+  return true;
+}
+
+bool NodeTable::is_hashable(NodeId node) const {
   std::vector<NodeId> todo{node};
   for (int parts = 0; !todo.empty(); ++parts) {
     if (parts == kMaxKeyParts) return false;
@@ -219,17 +238,8 @@ bool NodeTable::can_be_key(NodeId node) const {
         return false;
       case ValueKind::tuple:
       case ValueKind::size:
+      case ValueKind::frozenset:
         for (const NodeId part : items(at)) todo.push_back(part);
-        break;
-      case ValueKind::frozenset:  // in any order they are the same key
-        if (items(at).size() > 1) return false;
-        for (const NodeId part : items(at)) todo.push_back(part);
-        break;
-      case ValueKind::real:  // Python has integers of that size
-        if (std::isfinite(as_real(at)) && std::abs(as_real(at)) >= kTwoTo63) return false;
-        break;
-      case ValueKind::complex:  // which may be a real number
-        if (as_complex(at).second == 0) return false;
         break;
       default:
         break;

@@ -24,8 +24,7 @@ inline constexpr NodeId kNoNode = 0xFFFFFFFF;
 
 // A tensor as a table row; `dims` says where its shape begins in the table of sizes, its strides follow.
 struct TensorRow {
-  // a meta tensor that was saved without one
-  static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;
+  static constexpr std::uint32_t kNoStorage = Value::kNoStorage;
   std::uint32_t storage = kNoStorage;
   Dtype dtype = Dtype::float32;
   std::uint8_t ndim = 0;
@@ -88,8 +87,10 @@ class NodeTable {
   void set(NodeId dict, NodeId key, NodeId value);
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
   void become(NodeId node, NodeId other);  // node is now what other is
-  // Whether it can be a key: no list, dict, set; a tuple's parts checked, at most 64 of them. Nor one that equals others
-  // in ways that are not looked for: a frozenset of several, a float from 2^63 on, a complex number that is real.
+  // No list, dict, set; a tuple's parts checked, at most 64 of them.
+  bool is_hashable(NodeId node) const;
+  // And none that equals others in ways that are not looked for: a frozenset of several, a float from 2^63 on, a complex
+  // number that is real.
   bool can_be_key(NodeId node) const;
 
   ValueKind kind(NodeId node) const { return nodes_[node].kind; }

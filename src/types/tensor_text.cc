@@ -4,12 +4,12 @@
 // Not followed: torch takes the NaN of float8_e8m0fnu as finite and its smallest number as zero, and prints columns to
 // match; and a complex tensor with both conj and neg bits shows other signs of zero.
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "transload/tensor.h"
 #include "types/scalar.h"
@@ -60,7 +60,11 @@ double value_as_double(Dtype dtype, const std::byte* element) {
 // As Python's format(): a NaN has no sign.
 std::string number(double value, bool scientific, int digits) {
   if (std::isnan(value)) return "nan";
-  return scientific ? fmt::format("{:.{}e}", value, digits) : fmt::format("{:.{}f}", value, digits);
+  // The longest double has 309 digits before the point.
+  std::array<char, 400> text;
+  const auto form = scientific ? std::chars_format::scientific : std::chars_format::fixed;
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value, form, digits).ptr;
+  return {text.data(), end};
 }
 
 void align(std::vector<std::string>& texts, std::size_t width) {
