@@ -106,12 +106,11 @@ NodeId TorchObjects::persistent(NodeId id) {
   const std::uint64_t nbytes =
       checked_mul(static_cast<std::uint64_t>(count), itemsize(dtype), "a storage's size");
   const std::size_t hash = std::hash<std::string_view>()(key);
-  const std::uint32_t* const known_number = numbers_.find(
-      hash, [&](std::uint32_t candidate) { return index_.storages[candidate].key == key; });
-  const std::uint32_t number =
-      known_number ? *known_number : static_cast<std::uint32_t>(index_.storages.size());
+  const auto next = static_cast<std::uint32_t>(index_.storages.size());
+  const std::uint32_t* const known_number = numbers_.find_or_add(
+      hash, [&](std::uint32_t candidate) { return index_.storages[candidate].key == key; }, next);
+  const std::uint32_t number = known_number ? *known_number : next;
   if (!known_number) {
-    numbers_.add(hash, number);
     index_.storages.push_back(
         {nbytes, location_number(parts[3]), info(dtype).swap_nbytes, dtype, std::string(key)});
   }

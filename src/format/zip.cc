@@ -288,11 +288,10 @@ bool ZipArchive::add_name(std::uint32_t number, const Refuse& refuse) {
     return false;
   }
   const std::string_view name = member.name.substr(slash + 1);
-  if (find(name)) {
+  if (by_name_.find_or_add(std::hash<std::string_view>()(name), is_called(name), number)) {
     refuse(label_of(member) + " is there twice");
     return false;
   }
-  by_name_.add(std::hash<std::string_view>()(name), number);
   return std::ranges::any_of(name, is_upper);
 }
 
@@ -340,9 +339,7 @@ ZipLocalHeader ZipArchive::local_header(const ZipMember& member) const {
 }
 
 ZipMember* ZipArchive::find(std::string_view name) {
-  const auto is_at = [&](std::uint32_t number) {
-    return members_[number].name.substr(root_.size() + 1) == name;
-  };
+  const auto is_at = is_called(name);
   if (next_ < members_.size() && is_at(next_)) return &members_[next_++];
   const std::uint32_t* const found = by_name_.find(std::hash<std::string_view>()(name), is_at);
   if (!found) return nullptr;

@@ -62,6 +62,12 @@ class ZipArchive {
   ZipMember read_entry(std::string_view entry, std::uint64_t where, const Refuse& refuse) const;
   template <class Refuse>
   bool add_name(std::uint32_t number, const Refuse& refuse);
+  // Whether a member, by number, has that name without the folder.
+  auto is_called(std::string_view name) const {
+    return [this, name](std::uint32_t number) {
+      return members_[number].name.substr(root_.size() + 1) == name;
+    };
+  }
   void refuse_names_that_differ_in_case() const;
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
 

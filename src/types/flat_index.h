@@ -20,24 +20,30 @@ class FlatIndex {
     if (count * 2 > slots_.size()) resize(count * 2);
   }
 
-  // Of those of that hash the one that `is_it` says yes to; null if there is none. Valid until the next add().
+  // The entry of that hash for which is_it(entry) holds; null if there is none. Valid until the next one is added.
   template <class IsIt>
   const Value* find(std::size_t hash, const IsIt& is_it) const {
     if (slots_.empty()) return nullptr;
+    const Slot& slot = slots_[place_of(folded(hash), is_it)];
+    return slot.hash == kFree ? nullptr : &slot.value;
+  }
+
+  // The same; where there is none `value` is added, and null returned.
+  template <class IsIt>
+  const Value* find_or_add(std::size_t hash, const IsIt& is_it, const Value& value) {
+    if ((used_ + 1) * 2 > slots_.size()) resize(slots_.size() * 2);
     const std::uint32_t wanted = folded(hash);
-    std::size_t steps = 0;
-    for (std::size_t at = wanted & mask(); slots_[at].hash != kFree; at = (at + 1) & mask()) {
-      if (slots_[at].hash == wanted && is_it(slots_[at].value)) return &slots_[at].value;
-      if (++steps == kMostSteps) fail();
-    }
+    Slot& slot = slots_[place_of(wanted, is_it)];
+    if (slot.hash != kFree) return &slot.value;
+    slot = {wanted, value};
+    ++used_;
     return nullptr;
   }
 
   // The caller knows that it is not there.
-  void add(std::size_t hash, Value value) {
-    if ((used_ + 1) * 2 > slots_.size()) resize(slots_.size() * 2);
-    put({folded(hash), value});
-    ++used_;
+  void add(std::size_t hash, const Value& value) {
+    find_or_add(
+        hash, [](const Value&) { return false; }, value);
   }
 
  private:
@@ -58,12 +64,15 @@ class FlatIndex {
   }
   std::size_t mask() const { return slots_.size() - 1; }
 
-  void put(const Slot& slot) {
-    std::size_t at = slot.hash & mask(), steps = 0;
-    for (; slots_[at].hash != kFree; at = (at + 1) & mask()) {
+  // Where it is, or would be.
+  template <class IsIt>
+  std::size_t place_of(std::uint32_t wanted, const IsIt& is_it) const {
+    std::size_t at = wanted & mask();
+    for (std::size_t steps = 0; slots_[at].hash != kFree; at = (at + 1) & mask()) {
+      if (slots_[at].hash == wanted && is_it(slots_[at].value)) break;
       if (++steps == kMostSteps) fail();
     }
-    slots_[at] = slot;
+    return at;
   }
 
   void resize(std::size_t least) {
@@ -72,7 +81,8 @@ class FlatIndex {
     Table<Slot> old(size);
     old.swap(slots_);
     for (const Slot& slot : old) {
-      if (slot.hash != kFree) put(slot);
+      if (slot.hash != kFree)
+        slots_[place_of(slot.hash, [](const Value&) { return false; })] = slot;
     }
   }
 

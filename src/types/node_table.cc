@@ -160,9 +160,15 @@ void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
     return set(refs_[nodes_[dict].begin + 3], key, value);
   }
   count_work(key);
-  std::uint32_t entry = 0;
-  const bool indexed = nodes_[dict].count >= kIndexedFrom;
-  if (find(dict, indexed ? hash(key) : 0, key, {}, entry) != kNoNode) {
+  const std::uint32_t count = nodes_[dict].count;
+  std::uint32_t entry = count;  // where an equal key is
+  if (count < kIndexedFrom) {
+    find(dict, 0, key, {}, entry);
+  } else if (const Entry* const there = entries_of_large_dicts_.find_or_add(
+                 mix(hash(key), dict), is_entry(dict, key, {}), {dict, count})) {
+    entry = there->number;
+  }
+  if (entry < count) {
     refs_[nodes_[dict].begin + 2 * std::uint64_t{entry} + 1] = value;
     return;
   }
@@ -171,11 +177,9 @@ void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
   refs_[n.begin + 2 * std::uint64_t{n.count}] = key;
   refs_[n.begin + 2 * std::uint64_t{n.count} + 1] = value;
   ++n.count;
-  if (n.count == kIndexedFrom) {
-    for (std::uint32_t i = 0; i < kIndexedFrom; ++i) index_entry(dict, i);
-  } else if (n.count > kIndexedFrom) {
-    index_entry(dict, n.count - 1);
-  }
+  if (n.count != kIndexedFrom) return;
+  for (std::uint32_t i = 0; i < kIndexedFrom; ++i)
+    entries_of_large_dicts_.add(mix(hash(entries(dict)[2 * std::size_t{i}]), dict), {dict, i});
 }
 
 // Each time a key is used all of its bytes are read: a text of a megabyte that is mentioned a million times is a terabyte.
@@ -299,28 +303,17 @@ NodeId NodeTable::find(NodeId dict, std::string_view key) const {
 NodeId NodeTable::find(NodeId dict, std::size_t key_hash, NodeId key, std::string_view key_text,
                        std::uint32_t& entry) const {
   const auto all = entries(dict);
-  const auto equal = [&](NodeId candidate) {
-    return key != kNoNode ? equal_keys(candidate, key)
-                          : kind(candidate) == ValueKind::text && as_text(candidate) == key_text;
-  };
+  const auto is_it = is_entry(dict, key, key_text);
   if (nodes_[dict].count < kIndexedFrom) {
     for (entry = 0; entry < nodes_[dict].count; ++entry) {
-      if (equal(all[2 * std::size_t{entry}])) return all[2 * std::size_t{entry} + 1];
+      if (is_it({dict, entry})) return all[2 * std::size_t{entry} + 1];
     }
     return kNoNode;
   }
-  const Entry* const found =
-      entries_of_large_dicts_.find(mix(key_hash, dict), [&](const Entry& candidate) {
-        return candidate.dict == dict && equal(all[2 * std::size_t{candidate.number}]);
-      });
+  const Entry* const found = entries_of_large_dicts_.find(mix(key_hash, dict), is_it);
   if (!found) return kNoNode;
   entry = found->number;
   return all[2 * std::size_t{entry} + 1];
-}
-
-void NodeTable::index_entry(NodeId dict, std::uint32_t entry) {
-  entries_of_large_dicts_.add(mix(hash(entries(dict)[2 * std::size_t{entry}]), dict),
-                              {dict, entry});
 }
 
 std::size_t NodeTable::hash(NodeId key) const {

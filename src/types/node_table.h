@@ -162,7 +162,15 @@ class NodeTable {
   NodeId add_text(ValueKind kind, std::string_view value);
   void grow(NodeId node, std::size_t more, std::size_t width);
   std::size_t hash(NodeId key) const;
-  void index_entry(NodeId dict, std::uint32_t entry);
+  // Whether an entry is that of a dict with this key; if it is kNoNode, with this text.
+  auto is_entry(NodeId dict, NodeId key, std::string_view key_text) const {
+    return [this, dict, key, key_text](const Entry& entry) {
+      if (entry.dict != dict) return false;
+      const NodeId candidate = entries(dict)[2 * std::size_t{entry.number}];
+      return key != kNoNode ? equal_keys(candidate, key)
+                            : kind(candidate) == ValueKind::text && as_text(candidate) == key_text;
+    };
+  }
   NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text,
               std::uint32_t& entry) const;
 
