@@ -39,6 +39,7 @@ class Reach {
   void to_device(std::byte* target, const std::byte* from, std::uint64_t nbytes) {
     stream_->to_device(target, {from, nbytes});
   }
+  CopyStream& stream() { return *stream_; }
   void wait() { stream_->wait(stream_->mark()); }
 
  private:
@@ -77,45 +78,24 @@ void copy_bytes(const Tensor& to, const Tensor& from, const Box& box) {
 
 // Elements that are cast or rearranged: each range through host memory.
 void copy_elements(const Tensor& to, const Tensor& from, const Steps& steps) {
-  const Box& box = *steps.box;
-  const std::uint64_t from_size = itemsize(from.dtype()), to_size = itemsize(to.dtype());
   const std::uint64_t whole = ~std::uint64_t{0} >> 1;
   const bool direct = on_host(to) && on_host(from);
   Reach source(from.device(), kStagingNbytes), target(to.device(), kStagingNbytes);
-  const std::int64_t source_step = box.shape.empty() ? 1 : box.source_stride[box.shape.size() - 1];
-  const std::int64_t target_step = box.shape.empty() ? 1 : box.target_stride[box.shape.size() - 1];
-  for (const BoxRange& range : split(box, from_size, to_size, direct ? whole : kStagingNbytes)) {
+  for (const BoxRange& range : split(*steps.box, itemsize(from.dtype()), itemsize(to.dtype()),
+                                     direct ? whole : kStagingNbytes)) {
     const std::byte* bytes = from.storage().data() + range.source_offset;
     if (!on_host(from)) {
       source.from_device(bytes, range.source_nbytes);
       bytes = source.staging();
     }
-    const auto element = [&](std::int64_t s) {
-      return bytes +
-             (box.source_origin + static_cast<std::uint64_t>(s) * from_size - range.source_offset);
-    };
-    std::byte* const base = to.storage().data() + box.target_origin;
-    std::uint64_t staged = 0;
-    for_each_run(
-        box, range.first, range.numel, [&](std::int64_t s, std::int64_t t, std::int64_t count) {
-          const auto n = static_cast<std::uint64_t>(count);
-          std::byte* place = base + static_cast<std::uint64_t>(t) * to_size;
-          if (on_host(to)) {
-            convert(steps, element(s), source_step, place, target_step, n);
-            return;
-          }
-          convert(steps, element(s), source_step, target.staging() + staged, 1, n);
-          if (target_step == 1) {
-            target.to_device(place, target.staging() + staged, n * to_size);
-          } else {
-            for (std::uint64_t i = 0; i < n; ++i) {
-              target.to_device(place + static_cast<std::int64_t>(i * to_size) * target_step,
-                               target.staging() + staged + i * to_size, to_size);
-            }
-          }
-          staged += n * to_size;
-        });
-    if (!on_host(to)) target.wait();
+    std::byte* const storage = to.storage().data();
+    if (on_host(to)) {
+      convert_box(steps, range.first, range.numel, bytes, range.source_offset, storage);
+      continue;
+    }
+    convert_box(steps, range.first, range.numel, bytes, range.source_offset, storage,
+                target.stream(), {target.staging(), kStagingNbytes});
+    target.wait();
   }
 }
 

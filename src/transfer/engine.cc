@@ -12,7 +12,6 @@
 #include "transfer/steps.h"
 #include "transfer/verify.h"
 #include "transfer/workers.h"
-#include "types/box.h"
 #include "types/pieces.h"
 
 namespace transload {
@@ -72,11 +71,9 @@ class Loader {
       error = std::current_exception();
     }
     for (Slot& slot : slots_) {
-      std::uint32_t at_fault = kNobody;
       try {
-        settle(slot, at_fault);
-      } catch (Error& failed) {
-        add_key(failed, at_fault);
+        settle(slot);
+      } catch (const Error&) {
         if (!error) error = std::current_exception();
       }
     }
@@ -84,8 +81,6 @@ class Loader {
   }
 
  private:
-  static constexpr std::uint32_t kNobody = 0xFFFFFFFF;  // instead of a transfer
-
   struct Group {
     std::uint32_t begin = 0, end = 0;              // of plan_.transfers
     std::uint32_t ahead_begin = 0, ahead_end = 0;  // those to ask the disk for meanwhile
@@ -173,30 +168,27 @@ class Loader {
       const Group group = next_group();
       if (group.begin == group.end) return;
       read_ahead(group);
+      // Waits for copies of other transfers, so that what fails here is not this one's fault.
+      Slot* const slot = on_host(group) ? nullptr : &take_slot(device_of(transfer(group.begin)));
       for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::begun;
-      std::uint32_t at_fault = group.begin;
       try {
-        const Transfer& first = transfer(group.begin);
-        const bool on_host = device_of(first).kind == DeviceKind::cpu;
-        if (!straight(first)) {
-          convert_one(group.begin, reader, at_fault,
-                      raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes);
-        } else if (on_host) {
-          read_to_host(group);
-        } else {
-          read_to_device(group, at_fault);
-        }
+        std::byte* const raw = raw_.data() + static_cast<std::uint64_t>(number) * plan_.slot_nbytes;
+        carry_out(group, slot, reader, raw);
       } catch (Error& error) {
-        add_key(error, at_fault);
+        add_key(error, group.begin);
+        give_up(slot);
+        throw;
+      } catch (...) {
+        give_up(slot);
         throw;
       }
+      if (slot) give_back(*slot);
       for (std::uint32_t t = group.begin; t < group.end; ++t) done_nbytes_ += transfer(t).nbytes;
     }
   }
 
   // Who is told of a failure wants to know which tensor it was.
   void add_key(Error& error, std::uint32_t number) const {
-    if (number == kNobody) return;
     const Transfer& t = transfer(number);
     error.add("for " +
               (plan_.keys.empty() ? first_user(plan_, index_, t.fills)
@@ -223,37 +215,27 @@ class Loader {
     for (std::uint32_t t = group.begin; t < group.end; ++t) reached_[t] = Reached::done;
   }
 
-  void read_to_device(Group group, std::uint32_t& at_fault) {
-    Slot& slot = take_slot(at_fault);
-    try {
-      const Transfer &first = transfer(group.begin), &last = transfer(group.end - 1);
-      const std::uint64_t begin = file_offset(first),
-                          nbytes = file_offset(last) + last.nbytes - begin;
-      read_at(index_.files[file_of(first)], begin, slot.bytes.first(nbytes));
-      for (std::uint32_t t = group.begin; crcs_ && t < group.end; ++t)
-        check(t, slot.bytes.subspan(file_offset(transfer(t)) - begin, transfer(t).nbytes));
-      slot.stream = streams_.at(device_of(first)).get();
-      for (std::uint32_t t = group.begin; t < group.end;) {
-        // What lies together on both sides is one copy.
-        const Transfer& one = transfer(t);
-        std::uint64_t together = one.nbytes;
-        std::uint32_t next = t + 1;
-        while (next < group.end && transfer(next).target == one.target &&
-               file_offset(transfer(next)) == file_offset(one) + together &&
-               transfer(next).target_offset == one.target_offset + together) {
-          together += transfer(next++).nbytes;
-        }
-        slot.stream->to_device(targets_[one.target].data() + one.target_offset,
-                               slot.bytes.subspan(file_offset(one) - begin, together));
-        for (; t < next; ++t) slot.transfers.push_back(t);
+  void read_to_slot(Group group, Slot& slot) {
+    const Transfer &first = transfer(group.begin), &last = transfer(group.end - 1);
+    const std::uint64_t begin = file_offset(first),
+                        nbytes = file_offset(last) + last.nbytes - begin;
+    read_at(index_.files[file_of(first)], begin, slot.bytes.first(nbytes));
+    for (std::uint32_t t = group.begin; crcs_ && t < group.end; ++t)
+      check(t, slot.bytes.subspan(file_offset(transfer(t)) - begin, transfer(t).nbytes));
+    for (std::uint32_t t = group.begin; t < group.end;) {
+      // What lies together on both sides is one copy.
+      const Transfer& one = transfer(t);
+      std::uint64_t together = one.nbytes;
+      std::uint32_t next = t + 1;
+      while (next < group.end && transfer(next).target == one.target &&
+             file_offset(transfer(next)) == file_offset(one) + together &&
+             transfer(next).target_offset == one.target_offset + together) {
+        together += transfer(next++).nbytes;
       }
-      slot.mark = slot.stream->mark();
-    } catch (...) {
-      slot.transfers.clear();  // nobody knows how far they came
-      give_back(slot);
-      throw;
+      slot.stream->to_device(targets_[one.target].data() + one.target_offset,
+                             slot.bytes.subspan(file_offset(one) - begin, together));
+      for (; t < next; ++t) slot.transfers.push_back(t);
     }
-    give_back(slot);
   }
 
   // The checksum of a transfer's bytes as the file has them; run_load puts those of a piece together.
@@ -262,94 +244,57 @@ class Loader {
   }
 
   // Bytes that are inflated, swapped, cast or rearranged: read, then converted into place, or into a slot and from there.
-  void convert_one(std::uint32_t number, PieceReader& reader, std::uint32_t& at_fault,
-                   std::byte* raw) {
+  void convert_one(std::uint32_t number, PieceReader& reader, std::byte* raw, Slot* slot) {
     static const Steps kNone;
     const Transfer& t = transfer(number);
     const Steps& steps = t.steps == Transfer::kAsIs ? kNone : plan_.steps[t.steps];
     reader.read(t.piece, t.piece_offset, {raw, t.nbytes});
     check(number, {raw, t.nbytes});
-    const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
-    std::byte* const base = targets_[t.target].data();
-    const bool on_host = device_of(t).kind == DeviceKind::cpu;
-    if (!steps.box) {
-      const std::uint64_t count = t.nbytes / from_size;
-      if (on_host) {
-        convert(steps, raw, 1, base + t.target_offset, 1, count);
-        reached_[number] = Reached::done;
-        return;
+    std::byte* const target = targets_[t.target].data();
+    if (slot) slot->transfers.push_back(number);
+    if (steps.box && slot) {
+      convert_box(steps, t.first, t.numel, raw, t.piece_offset, target, *slot->stream, slot->bytes);
+    } else if (steps.box) {
+      convert_box(steps, t.first, t.numel, raw, t.piece_offset, target);
+    } else {
+      const std::uint64_t count = t.nbytes / itemsize(steps.from);
+      convert(steps, raw, 1, slot ? slot->bytes.data() : target + t.target_offset, 1, count);
+      if (slot) {
+        slot->stream->to_device(target + t.target_offset,
+                                slot->bytes.first(count * itemsize(steps.to)));
       }
-      through_slot(number, at_fault, [&](Slot& slot) {
-        convert(steps, raw, 1, slot.bytes.data(), 1, count);
-        slot.stream->to_device(base + t.target_offset, slot.bytes.first(count * to_size));
-      });
-      return;
     }
-    const Box& box = *steps.box;
-    const std::size_t n = box.shape.size();
-    const std::int64_t source_step = n ? box.source_stride[n - 1] : 1,
-                       target_step = n ? box.target_stride[n - 1] : 1;
-    const auto element = [&](std::int64_t s) {
-      return raw + (box.source_origin + static_cast<std::uint64_t>(s) * from_size - t.piece_offset);
-    };
-    const auto place = [&](std::int64_t index) {
-      return base + box.target_origin + static_cast<std::uint64_t>(index) * to_size;
-    };
-    if (on_host) {
-      for_each_run(box, t.first, t.numel,
-                   [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-                     convert(steps, element(from), source_step, place(to), target_step,
-                             static_cast<std::uint64_t>(count));
-                   });
-      reached_[number] = Reached::done;
-      return;
-    }
-    through_slot(number, at_fault, [&](Slot& slot) {
-      std::uint64_t staged = 0;
-      for_each_run(
-          box, t.first, t.numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-            const auto elements = static_cast<std::uint64_t>(count);
-            convert(steps, element(from), source_step, slot.bytes.data() + staged, 1, elements);
-            const std::uint64_t runs = target_step == 1 ? 1 : elements,
-                                each = elements / runs * to_size;
-            for (std::uint64_t r = 0; r < runs; ++r, staged += each) {
-              slot.stream->to_device(place(to + static_cast<std::int64_t>(r) * target_step),
-                                     slot.bytes.subspan(staged, each));
-            }
-          });
-    });
+    if (!slot) reached_[number] = Reached::done;
   }
 
-  template <class Fill>
-  void through_slot(std::uint32_t number, std::uint32_t& at_fault, const Fill& fill) {
-    Slot& slot = take_slot(at_fault);
-    try {
-      slot.stream = streams_.at(device_of(transfer(number))).get();
-      slot.transfers.push_back(number);
-      fill(slot);
-      slot.mark = slot.stream->mark();
-    } catch (...) {
-      slot.transfers.clear();  // nobody knows how far they came
-      give_back(slot);
-      throw;
-    }
-    give_back(slot);
+  void carry_out(const Group& group, Slot* slot, PieceReader& reader, std::byte* raw) {
+    if (!straight(transfer(group.begin)))
+      convert_one(group.begin, reader, raw, slot);
+    else if (slot)
+      read_to_slot(group, *slot);
+    else
+      read_to_host(group);
+    if (slot) slot->mark = slot->stream->mark();
   }
 
-  // The slot that has waited longest for its copies; they are done when this returns. If one of them has failed this
-  // throws, and that transfer is at fault, not the one that the slot is for.
-  Slot& take_slot(std::uint32_t& at_fault) {
+  bool on_host(const Group& group) const {
+    return device_of(transfer(group.begin)).kind == DeviceKind::cpu;
+  }
+
+  // The slot that has waited longest for its copies; they are done when this returns.
+  Slot& take_slot(Device device) {
     std::unique_lock lock(mutex_);
     returned_.wait(lock, [&] { return !free_.empty(); });
     Slot* slot = free_.front();
     free_.erase(free_.begin());
     lock.unlock();
     try {
-      settle(*slot, at_fault);
+      settle(*slot);
     } catch (...) {
       give_back(*slot);
       throw;
     }
+    slot->stream = streams_.at(device).get();
     return *slot;
   }
 
@@ -359,7 +304,15 @@ class Loader {
     returned_.notify_one();
   }
 
-  void settle(Slot& slot, std::uint32_t& at_fault) {
+  // Of a slot whose transfers failed: how far they came, nobody knows.
+  void give_up(Slot* slot) {
+    if (!slot) return;
+    slot->transfers.clear();
+    give_back(*slot);
+  }
+
+  // Waits for the copies from a slot. If one fails, it is that transfer's key that is told.
+  void settle(Slot& slot) {
     CopyStream* const stream = slot.stream;
     if (!stream) return;
     slot.stream = nullptr;
@@ -367,10 +320,12 @@ class Loader {
     slot.transfers.clear();
     const std::uint64_t mark = slot.mark;
     slot.mark = 0;
-    const std::uint32_t before = at_fault;
-    if (!under_way.empty()) at_fault = under_way.front();
-    stream->wait(mark ? mark : stream->mark());
-    at_fault = before;
+    try {
+      stream->wait(mark ? mark : stream->mark());
+    } catch (Error& error) {
+      if (!under_way.empty()) add_key(error, under_way.front());
+      throw;
+    }
     for (const std::uint32_t t : under_way) reached_[t] = Reached::done;
   }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "types/box.h"
 #include "types/scalar.h"
 
 namespace transload {
@@ -94,6 +95,54 @@ void convert(const Steps& steps, const std::byte* source, std::int64_t source_st
     source += static_cast<std::int64_t>(here * from_size) * source_stride;
     target += static_cast<std::int64_t>(here * to_size) * target_stride;
   }
+}
+
+namespace {
+
+// Calls run(source, source stride, target, target stride, count) for each run of elements of a box.
+template <class Run>
+void for_each_converted_run(const Steps& steps, std::uint64_t first, std::uint64_t numel,
+                            const std::byte* source, std::uint64_t source_offset, std::byte* target,
+                            const Run& run) {
+  const Box& box = *steps.box;
+  const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
+  const std::size_t n = box.shape.size();
+  const std::int64_t source_step = n ? box.source_stride[n - 1] : 1,
+                     target_step = n ? box.target_stride[n - 1] : 1;
+  for_each_run(box, first, numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+    run(source + (box.source_origin + static_cast<std::uint64_t>(from) * from_size - source_offset),
+        source_step, target + box.target_origin + static_cast<std::uint64_t>(to) * to_size,
+        target_step, static_cast<std::uint64_t>(count));
+  });
+}
+
+}  // namespace
+
+void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
+                 const std::byte* source, std::uint64_t source_offset, std::byte* target) {
+  for_each_converted_run(
+      steps, first, numel, source, source_offset, target,
+      [&](const std::byte* from, std::int64_t source_step, std::byte* to, std::int64_t target_step,
+          std::uint64_t count) { convert(steps, from, source_step, to, target_step, count); });
+}
+
+void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
+                 const std::byte* source, std::uint64_t source_offset, std::byte* target,
+                 CopyStream& stream, std::span<std::byte> staging) {
+  const std::uint64_t to_size = itemsize(steps.to);
+  for_each_converted_run(
+      steps, first, numel, source, source_offset, target,
+      [&](const std::byte* from, std::int64_t source_step, std::byte* to, std::int64_t target_step,
+          std::uint64_t count) {
+        convert(steps, from, source_step, staging.data(), 1, count);
+        // What is dense on the device is one copy; else each element is.
+        const std::uint64_t copies = target_step == 1 ? 1 : count, each = count / copies * to_size;
+        for (std::uint64_t c = 0; c < copies; ++c) {
+          stream.to_device(to + static_cast<std::int64_t>(c * to_size) * target_step,
+                           staging.first(each));
+          staging = staging.subspan(each);
+        }
+      });
 }
 
 }  // namespace transload

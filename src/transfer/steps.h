@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
+#include "device/backend.h"
 #include "transload/plan.h"
 
 namespace transload {
@@ -11,5 +13,14 @@ namespace transload {
 // `count` elements of steps.from, source_stride apart, to as many of steps.to, target_stride apart. In host memory.
 void convert(const Steps& steps, const std::byte* source, std::int64_t source_stride,
              std::byte* target, std::int64_t target_stride, std::uint64_t count);
+
+// Elements [first, first + numel) of steps.box, in its order, from host memory where `source` is the byte at source_offset of
+// the storage. `target` is where the target's storage begins.
+void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
+                 const std::byte* source, std::uint64_t source_offset, std::byte* target);
+// The same to a device, by way of `staging`, which has to hold the elements and belongs to the stream until it is waited for.
+void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
+                 const std::byte* source, std::uint64_t source_offset, std::byte* target,
+                 CopyStream& stream, std::span<std::byte> staging);
 
 }  // namespace transload
