@@ -310,7 +310,7 @@ class Writer {
 
   void object(NodeId node) {
     const auto parts = nodes_.items(node);
-    const NodeId callable = parts[0];
+    const NodeId callable = parts[kCallable];
     if (nodes_.kind(callable) != ValueKind::global)
       throw UnsupportedError("an object that was made by what is no class or function");
     require_plain(callable);
@@ -323,11 +323,11 @@ class Writer {
       push_text("b");
       push_child(attributes);
     }
-    if (parts[3] != kNoNode) push(Step::entries, parts[3]);
-    if (parts[2] != kNoNode) push(Step::items, parts[2]);
+    if (parts[kDictItems] != kNoNode) push(Step::entries, parts[kDictItems]);
+    if (parts[kListItems] != kNoNode) push(Step::items, parts[kListItems]);
     push(Step::put, node);
     push_text(nodes_.made(node) == Made::by_new ? "\x81" : "R");
-    push_child(parts[1]);
+    push_child(parts[kArguments]);
     push_child(callable);
   }
 

@@ -87,7 +87,7 @@ class Shards {
       throw FormatError(path.string() + ": an index of shards, where a shard is expected");
     Index shard = format.read(path, options);
     const NodeTable& from = shard.contents.nodes();
-    if (from.kind(from.root) != ValueKind::dict && from.kind(from.root) != ValueKind::ordered_dict)
+    if (!is_dict(from.kind(from.root)))
       throw FormatError(path.string() + ": a shard is a dict of tensors, this is something else");
 
     const auto first_file = static_cast<std::uint32_t>(index_.files.size());

@@ -355,7 +355,7 @@ NodeId TorchObjects::parts_of(NodeId callable, std::span<const NodeId> a) {
   }
   const bool is_sparse = name == "_rebuild_sparse_tensor" || name == "_rebuild_sparse_csr_tensor";
   if (is_sparse && a.size() == 2 && is(a[0], ValueKind::object) && is(a[1], ValueKind::tuple)) {
-    const auto layout_arguments = nodes_.items(nodes_.items(a[0])[1]);
+    const auto layout_arguments = nodes_.items(nodes_.items(a[0])[kArguments]);
     const std::string layout(layout_arguments.size() == 1 &&
                                      is(layout_arguments[0], ValueKind::text)
                                  ? nodes_.as_text(layout_arguments[0])
@@ -502,8 +502,7 @@ NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
 
 void TorchObjects::build(NodeId target, NodeId state) {
   const ValueKind kind = nodes_.kind(target), state_kind = nodes_.kind(state);
-  if (kind == ValueKind::ordered_dict &&
-      (state_kind == ValueKind::dict || state_kind == ValueKind::ordered_dict)) {
+  if (kind == ValueKind::ordered_dict && is_dict(state_kind)) {
     nodes_.set_attributes(target, state);  // its __dict__: `_metadata` of a state dict
     return;
   }

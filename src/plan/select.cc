@@ -19,11 +19,13 @@ std::string_view star_of(std::string_view pattern, std::string_view text) {
   return {};
 }
 
-// Of an object that stands for a tensor: whether any part of it is; of more than a tensor has, all are.
+// Whether a storage of a tensor, or of an object that stands for one (quantized, sparse), is lost. An object too large to
+// look through counts as lost.
 bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost) {
   constexpr std::size_t kMostParts = 1000;
   const ValueKind root_kind = nodes.kind(node);
-  if (lost.empty() || (root_kind == ValueKind::object && nodes.items(node)[4] == kNoNode))
+  if (lost.empty() ||
+      (root_kind == ValueKind::object && nodes.items(node)[kTensorParts] == kNoNode))
     return false;
   std::set<NodeId> seen;
   std::vector<NodeId> todo{node};
@@ -38,10 +40,7 @@ bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost)
       if (number < lost.size() && lost[number]) return true;
     }
     if (root_kind != ValueKind::object) break;
-    if (kind == ValueKind::object || kind == ValueKind::tuple || kind == ValueKind::list)
-      todo.insert(todo.end(), nodes.items(at).begin(), nodes.items(at).end());
-    if (kind == ValueKind::dict || kind == ValueKind::ordered_dict)
-      todo.insert(todo.end(), nodes.entries(at).begin(), nodes.entries(at).end());
+    todo.insert(todo.end(), nodes.below(at).begin(), nodes.below(at).end());
   }
   return false;
 }
@@ -52,10 +51,6 @@ struct Selector {
   const NodeTable& from;
   NodeTable& to;
   std::vector<std::uint32_t> numbers;
-
-  static bool is_dict(ValueKind kind) {
-    return kind == ValueKind::dict || kind == ValueKind::ordered_dict;
-  }
 
   NodeId dict(NodeId node, const std::string& path, const StateDict& state, int depth) {
     constexpr int kMaxDepth = 100;  // deeper dicts are taken whole

@@ -136,13 +136,11 @@ void NodeTable::grow(NodeId node, std::size_t more, std::size_t width) {
 void NodeTable::append(NodeId list, std::span<const NodeId> items) {
   if (kind(list) == ValueKind::object) {
     if (items.empty()) return;
-    NodeId& own = refs_[nodes_[list].begin + 2];
-    if (own == kNoNode) {
+    if (object_item(list, kListItems) == kNoNode) {
       const NodeId made = container(ValueKind::list);
-      refs_[nodes_[list].begin + 2] = made;
-      return append(made, items);
+      object_item(list, kListItems) = made;
     }
-    return append(own, items);
+    return append(object_item(list, kListItems), items);
   }
   grow(list, items.size(), 1);
   Node& n = nodes_[list];
@@ -153,11 +151,11 @@ void NodeTable::append(NodeId list, std::span<const NodeId> items) {
 
 void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
   if (kind(dict) == ValueKind::object) {
-    if (refs_[nodes_[dict].begin + 3] == kNoNode) {
+    if (object_item(dict, kDictItems) == kNoNode) {
       const NodeId made = container(ValueKind::dict);
-      refs_[nodes_[dict].begin + 3] = made;
+      object_item(dict, kDictItems) = made;
     }
-    return set(refs_[nodes_[dict].begin + 3], key, value);
+    return set(object_item(dict, kDictItems), key, value);
   }
   count_work(key);
   const std::uint32_t count = nodes_[dict].count;
@@ -187,10 +185,7 @@ void NodeTable::count_work(NodeId key) {
   constexpr std::uint32_t kLong = 256;
   constexpr std::uint64_t kMostNbytes = 1ull << 30, kMostPerByte = 16;
   const auto nbytes_of = [&](NodeId node) {
-    const ValueKind k = kind(node);
-    const bool has_text = k == ValueKind::text || k == ValueKind::bytes || k == ValueKind::global ||
-                          k == ValueKind::device || k == ValueKind::big_integer;
-    return has_text && nodes_[node].count > kLong ? nodes_[node].count : 0;
+    return has_text(kind(node)) && nodes_[node].count > kLong ? nodes_[node].count : 0;
   };
   key_nbytes_ += nbytes_of(key);
   if (kind(key) == ValueKind::tuple) {
@@ -412,24 +407,10 @@ std::vector<std::uint32_t> NodeTable::mentions() const {
     const NodeId node = todo.back();
     todo.pop_back();
     if (node == kNoNode || ++counts[node] > 1) continue;
-    switch (kind(node)) {
-      case ValueKind::list:
-      case ValueKind::tuple:
-      case ValueKind::size:
-      case ValueKind::set:
-      case ValueKind::frozenset:
-        for (const NodeId part : items(node)) todo.push_back(part);
-        break;
-      case ValueKind::object:  // not its parts, which are in its arguments too
-        for (const NodeId part : items(node).first(4)) todo.push_back(part);
-        break;
-      case ValueKind::dict:
-      case ValueKind::ordered_dict:
-        for (const NodeId part : entries(node)) todo.push_back(part);
-        break;
-      default:
-        break;
-    }
+    // An object's tensor parts are in its arguments too.
+    const auto parts =
+        kind(node) == ValueKind::object ? items(node).first(kTensorParts) : below(node);
+    todo.insert(todo.end(), parts.begin(), parts.end());
     if (!attributes_.empty()) todo.push_back(attributes(node));
   }
   return counts;
@@ -449,70 +430,40 @@ NodeId NodeTable::copy(const NodeTable& other, NodeId node,
     if (made.contains(at)) continue;
     const Node& n = other.nodes_[at];
     NodeId copied;
-    switch (n.kind) {
-      case ValueKind::text:
-      case ValueKind::bytes:
-      case ValueKind::bytearray:
-      case ValueKind::device:
-      case ValueKind::global:
-      case ValueKind::big_integer:
-      case ValueKind::complex:
-        copied = add_text(n.kind, std::string(other.as_text(at)));
-        break;
-      case ValueKind::tensor: {
-        TensorRow r = other.row(at);
-        if (r.storage != TensorRow::kNoStorage) r.storage = storage_numbers[r.storage];
-        const std::vector<std::int64_t> shape(other.shape(at).begin(), other.shape(at).end());
-        const std::vector<std::int64_t> stride(other.stride(at).begin(), other.stride(at).end());
-        copied = tensor(r, shape, stride);
-        break;
-      }
-      case ValueKind::storage:
-        copied = storage(storage_numbers[n.count], other.as_dtype(at), n.begin);
-        break;
-      case ValueKind::object:
-        copied = object(kNoNode, kNoNode, other.made(at));
-        break;
-      case ValueKind::list:
-      case ValueKind::tuple:
-      case ValueKind::size:
-      case ValueKind::set:
-      case ValueKind::frozenset:
-      case ValueKind::dict:
-      case ValueKind::ordered_dict:
-        copied = container(n.kind);
-        break;
-      default:
-        copied = add(n.kind, n.tag, n.count, n.begin);
+    if (has_text(n.kind)) {
+      copied = add_text(n.kind, std::string(other.as_text(at)));
+    } else if (n.kind == ValueKind::tensor) {
+      TensorRow r = other.row(at);
+      if (r.storage != TensorRow::kNoStorage) r.storage = storage_numbers[r.storage];
+      const std::vector<std::int64_t> shape(other.shape(at).begin(), other.shape(at).end());
+      const std::vector<std::int64_t> stride(other.stride(at).begin(), other.stride(at).end());
+      copied = tensor(r, shape, stride);
+    } else if (n.kind == ValueKind::storage) {
+      copied = storage(storage_numbers[n.count], other.as_dtype(at), n.begin);
+    } else if (n.kind == ValueKind::object) {
+      copied = object(kNoNode, kNoNode, other.made(at));
+    } else if (is_sequence(n.kind) || is_dict(n.kind)) {
+      copied = container(n.kind);
+    } else {
+      copied = add(n.kind, n.tag, n.count, n.begin);
     }
     made[at] = copied;
     order.push_back(at);
-    if (n.kind == ValueKind::dict || n.kind == ValueKind::ordered_dict) {
-      for (const NodeId part : other.entries(at)) visit(part);
-    } else if (n.kind == ValueKind::list || n.kind == ValueKind::tuple ||
-               n.kind == ValueKind::size || n.kind == ValueKind::set ||
-               n.kind == ValueKind::frozenset || n.kind == ValueKind::object) {
-      for (const NodeId part : other.items(at)) visit(part);
-    }
+    for (const NodeId part : other.below(at)) visit(part);
     visit(other.attributes(at));
   }
   for (const NodeId at : order) {
     const NodeId copied = made[at];
-    const ValueKind k = other.kind(at);
-    if (k == ValueKind::dict || k == ValueKind::ordered_dict) {
-      for (std::size_t i = 0; i < other.entries(at).size(); i += 2) {
-        set(copied, made[other.entries(at)[i]], made[other.entries(at)[i + 1]]);
-      }
-    } else if (k == ValueKind::object) {
-      for (std::size_t i = 0; i < other.items(at).size(); ++i) {
-        const NodeId part = other.items(at)[i];
-        refs_[nodes_[copied].begin + i] = part == kNoNode ? kNoNode : made[part];
-      }
-    } else if (k == ValueKind::list || k == ValueKind::tuple || k == ValueKind::size ||
-               k == ValueKind::set || k == ValueKind::frozenset) {
-      std::vector<NodeId> parts;
-      for (const NodeId part : other.items(at)) parts.push_back(made[part]);
-      append(copied, parts);
+    const auto parts = other.below(at);
+    std::vector<NodeId> copies;
+    for (const NodeId part : parts) copies.push_back(part == kNoNode ? kNoNode : made[part]);
+    if (is_dict(other.kind(at))) {
+      for (std::size_t i = 0; i < copies.size(); i += 2) set(copied, copies[i], copies[i + 1]);
+    } else if (other.kind(at) == ValueKind::object) {
+      for (std::size_t i = 0; i < copies.size(); ++i)
+        object_item(copied, static_cast<ObjectItem>(i)) = copies[i];
+    } else if (!copies.empty()) {
+      append(copied, copies);
     }
     if (const NodeId a = other.attributes(at); a != kNoNode) attributes_[copied] = made[a];
   }

@@ -36,6 +36,24 @@ struct TensorRow {
   std::uint64_t dims = 0;
 };
 
+constexpr bool is_sequence(ValueKind kind) {
+  return kind == ValueKind::list || kind == ValueKind::tuple || kind == ValueKind::size ||
+         kind == ValueKind::set || kind == ValueKind::frozenset;
+}
+constexpr bool is_dict(ValueKind kind) {
+  return kind == ValueKind::dict || kind == ValueKind::ordered_dict;
+}
+// Whose value is bytes in the arena of text.
+constexpr bool has_text(ValueKind kind) {
+  return kind == ValueKind::text || kind == ValueKind::bytes || kind == ValueKind::bytearray ||
+         kind == ValueKind::device || kind == ValueKind::global || kind == ValueKind::big_integer ||
+         kind == ValueKind::complex;
+}
+
+// The items of an object, in this order; kNoNode where there are none. Tensor parts: of one that stands for a tensor, a dict
+// by what is added to its name, as "#indices".
+enum ObjectItem : std::size_t { kCallable, kArguments, kListItems, kDictItems, kTensorParts };
+
 // How an object came to be: called, or made by __new__ without or with keyword arguments.
 enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
 
@@ -73,8 +91,7 @@ class NodeTable {
   NodeId sequence(ValueKind kind,
                   std::span<const NodeId> items);  // tuple, size, frozenset, or a filled list
   NodeId object(NodeId callable, NodeId arguments, Made made);
-  // Of an object that stands for a tensor: a dict of its parts by what is added to its name, as "#indices".
-  void set_parts(NodeId object, NodeId parts) { refs_[nodes_[object].begin + 4] = parts; }
+  void set_parts(NodeId object, NodeId parts) { object_item(object, kTensorParts) = parts; }
   NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape,
                 std::span<const std::int64_t> stride);
   NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);
@@ -108,9 +125,15 @@ class NodeTable {
   std::string_view module_of(NodeId global) const;
   std::string_view name_of(NodeId global) const;
 
-  // Of a list, tuple, size, set, frozenset. Of an object: callable, arguments, then kNoNode or its list items, kNoNode or
-  // its dict items, kNoNode or its parts.
+  // Of a list, tuple, size, set, frozenset; of an object its ObjectItems.
   std::span<const NodeId> items(NodeId node) const;
+  // What a node holds, kNoNode among it: items, or keys and values; nothing of what holds none.
+  std::span<const NodeId> below(NodeId node) const {
+    const ValueKind k = kind(node);
+    return is_dict(k)                                 ? entries(node)
+           : is_sequence(k) || k == ValueKind::object ? items(node)
+                                                      : std::span<const NodeId>();
+  }
   Made made(NodeId object) const { return static_cast<Made>(nodes_[object].tag); }
   // Of a dict: key, value, key, value, …
   std::span<const NodeId> entries(NodeId dict) const;
@@ -174,6 +197,9 @@ class NodeTable {
   NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text,
               std::uint32_t& entry) const;
 
+  NodeId& object_item(NodeId object, ObjectItem which) {
+    return refs_[nodes_[object].begin + which];
+  }
   void count_work(NodeId key);
   bool equal_numbers(NodeId a, NodeId b) const;
 

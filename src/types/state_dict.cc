@@ -14,11 +14,6 @@ namespace {
 
 using Numbers = std::unordered_map<const void*, std::uint32_t>;
 
-bool is_sequence(ValueKind k) {
-  return k == ValueKind::list || k == ValueKind::tuple || k == ValueKind::size ||
-         k == ValueKind::set || k == ValueKind::frozenset;
-}
-
 [[noreturn]] void wrong_kind(const Value& value, std::string_view wanted) {
   throw Error("expected " + std::string(wanted) + ", found " + std::string(name(value.kind())) +
               ": " + str(value, 100));

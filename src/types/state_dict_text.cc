@@ -247,13 +247,13 @@ std::string str(const Value& value, std::size_t max_chars) {
         const auto parts = nodes.items(id);
         const NodeId attributes = nodes.attributes(id);
         todo.push_back({"", kNoNode, id});
-        for (const NodeId more : {attributes, parts[3], parts[2]}) {
+        for (const NodeId more : {attributes, parts[kDictItems], parts[kListItems]}) {
           if (more == kNoNode) continue;
           todo.push_back({"", more, kNoNode});
           todo.push_back({more == attributes ? " with " : " holding ", kNoNode, kNoNode});
         }
-        todo.push_back({"", parts[1], kNoNode});
-        todo.push_back({"", parts[0], kNoNode});
+        todo.push_back({"", parts[kArguments], kNoNode});
+        todo.push_back({"", parts[kCallable], kNoNode});
         break;
       }
     }
@@ -311,41 +311,40 @@ std::vector<NamedTensor> StateDict::tensors() const& {
     }
     if (inside[id] || (seen[id] && steps > many_steps)) continue;
     std::vector<std::pair<std::string, NodeId>> below;
-    if (kind == ValueKind::dict || kind == ValueKind::ordered_dict) {
+    if (is_dict(kind)) {
       const auto entries = nodes.entries(id);
       below.reserve(entries.size() / 2);
       for (std::size_t i = 0; i < entries.size(); i += 2) {
         const Value key(*this, entries[i]);
         const ValueKind below_kind = nodes.kind(entries[i + 1]);
-        if (below_kind < ValueKind::list ||
-            (below_kind > ValueKind::ordered_dict && below_kind < ValueKind::object))
+        if (!is_sequence(below_kind) && !is_dict(below_kind) && below_kind != ValueKind::object &&
+            below_kind != ValueKind::tensor)
           continue;
         below.emplace_back(name_part(key), entries[i + 1]);
       }
-    } else if (kind == ValueKind::list || kind == ValueKind::tuple || kind == ValueKind::set ||
-               kind == ValueKind::frozenset) {
+    } else if (is_sequence(kind)) {
       const auto items = nodes.items(id);
       for (std::size_t i = 0; i < items.size(); ++i)
         below.emplace_back(std::to_string(i), items[i]);
     } else if (kind == ValueKind::object) {
       // Of an object the keys of its state; else positions in its arguments.
-      const NodeId state = nodes.attributes(id), parts = nodes.items(id)[4];
+      const NodeId state = nodes.attributes(id), parts = nodes.items(id)[kTensorParts];
       if (parts != kNoNode) {
         for (std::size_t i = 0; i < nodes.entries(parts).size(); i += 2)
           below.emplace_back(nodes.as_text(nodes.entries(parts)[i]), nodes.entries(parts)[i + 1]);
       } else if (state != kNoNode) {
         below.emplace_back("", state);
-      } else if (nodes.items(id)[1] != kNoNode) {
-        below.emplace_back("", nodes.items(id)[1]);
+      } else if (nodes.items(id)[kArguments] != kNoNode) {
+        below.emplace_back("", nodes.items(id)[kArguments]);
       }
-      for (std::size_t i = 2; i < 4; ++i) {
+      for (const std::size_t i : {kListItems, kDictItems}) {
         if (nodes.items(id)[i] != kNoNode) below.emplace_back("", nodes.items(id)[i]);
       }
     }
     if (below.empty()) continue;
     inside[id] = seen[id] = true;
     const std::size_t at = path.size();
-    const bool are_suffixes = kind == ValueKind::object && nodes.items(id)[4] != kNoNode;
+    const bool are_suffixes = kind == ValueKind::object && nodes.items(id)[kTensorParts] != kNoNode;
     todo.push_back({id, 0, "", true});
     for (std::size_t i = below.size(); i-- > 0;)
       todo.push_back({below[i].second, at, std::move(below[i].first), false, are_suffixes});
