@@ -66,8 +66,8 @@ class Variable {
 
   const Tensor& value() const;
   bool requires_grad() const;
-  const std::string& name()
-      const;  // of a module's parameter: "net1.weight", from the outermost module; else empty
+  // Of a module's parameter: "net1.weight", from the outermost module; else empty.
+  const std::string& name() const;
 
   // What backward() has summed up since zero_grad(), on the value's device. Only of leaves: parameters and the like.
   const std::optional<Tensor>& grad() const;

@@ -4,8 +4,9 @@
     transload.load_into(model, "model.pt")                   # straight into live parameters, wherever they are
     transload.save(model.state_dict(), "model.safetensors")
 
-Reads and writes PyTorch's zip files and safetensors. Nothing in a file is run. Tensors are torch's where PyTorch is
-installed, else NumPy arrays. Every function may be called from any thread.
+Reads and writes PyTorch's zip files and safetensors. Nothing in a file is run: of classes, only those are made that torch's
+weights_only and add_safe_globals() allow. Tensors are torch's where PyTorch is installed, else NumPy arrays. Every function
+may be called from any thread.
 """
 
 from ._core import (

@@ -41,7 +41,7 @@ class Index(Mapping[Any, Any]):
 
     @property
     def format(self) -> str:
-        """ "torch_zip" or "safetensors"."""
+        """What the file is: "torch_zip", "torchscript", "safetensors" or "shards"."""
         return self._core.format
 
     @property

@@ -23,11 +23,11 @@ namespace transload {
 namespace {
 
 constexpr std::uint64_t kLengthNbytes = kSafetensorsLengthNbytes;
-constexpr std::uint64_t kMaxHeaderNbytes =
-    100'000'000;                            // safetensors/src/tensor.rs, MAX_HEADER_SIZE
+// safetensors/src/tensor.rs, MAX_HEADER_SIZE.
+constexpr std::uint64_t kMaxHeaderNbytes = 100'000'000;
 constexpr std::uint64_t kMaxRuns = 65'536;  // of a tensor that is not contiguous; ours
-constexpr const char* kTied =
-    "transload.tied";  // metadata of ours: {"alias": "the name it is saved under"}
+// Metadata of ours: {"alias": "the name it is saved under"}.
+constexpr const char* kTied = "transload.tied";
 
 using Entry = SafetensorsHeader::Entry;
 

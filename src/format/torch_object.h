@@ -17,8 +17,8 @@ namespace transload {
 // Makes values of one file's pickle, and notes the storages that it mentions in the order in which it does.
 class TorchObjects : public PickleObjects {
  public:
-  // Storages and their locations go to `index`; numbers are those of index.storages. For as many as it has room for nothing
-  // is moved.
+  // Storages and their locations go to `index`; numbers are those of index.storages, for whose capacity there is room
+  // from the start.
   TorchObjects(NodeTable& nodes, Index& index, const OpenOptions& options, const std::string& where)
       : nodes_(nodes), index_(index), options_(options), where_(where) {
     numbers_.reserve(index.storages.capacity());

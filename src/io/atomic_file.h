@@ -30,8 +30,8 @@ class AtomicFile {
 
  private:
   std::filesystem::path target_, path_;
-  int descriptor_ = -1,
-      direct_ = -1;  // the same file; -1: what is written goes through the page cache
+  int descriptor_ = -1;
+  int direct_ = -1;  // the same file; -1: what is written goes through the page cache
   bool committed_ = false;
 };
 
@@ -52,7 +52,7 @@ class AtomicFolder {
   bool committed_ = false;
 };
 
-// Files and folders beside `target` that saves have left that were killed. Those of a save that still runs are not among them.
+// Files and folders beside `target` that killed saves have left; not those of a save that still runs.
 std::vector<std::filesystem::path> leftovers(const std::filesystem::path& target);
 
 }  // namespace transload

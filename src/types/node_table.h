@@ -78,18 +78,16 @@ class NodeTable {
   NodeId text(std::string_view value) { return add_text(ValueKind::text, value); }
   NodeId bytes(std::string_view value) { return add_text(ValueKind::bytes, value); }
   NodeId bytearray(std::string_view value) { return add_text(ValueKind::bytearray, value); }
-  NodeId device(std::string_view value) {
-    return add_text(ValueKind::device, value);
-  }  // any text: "mps:0"
+  // Any text: "mps:0".
+  NodeId device(std::string_view value) { return add_text(ValueKind::device, value); }
   NodeId dtype(Dtype value) {
     return add(ValueKind::dtype, static_cast<std::uint8_t>(value), 0, 0);
   }
   NodeId global(std::string_view module, std::string_view name);
-  NodeId container(ValueKind kind) {
-    return add(kind, 0, 0, 0);
-  }  // list, set, dict, ordered_dict: empty
-  NodeId sequence(ValueKind kind,
-                  std::span<const NodeId> items);  // tuple, size, frozenset, or a filled list
+  // An empty list, tuple, set, dict, ordered_dict.
+  NodeId container(ValueKind kind) { return add(kind, 0, 0, 0); }
+  // A tuple, size, set, frozenset or list of these.
+  NodeId sequence(ValueKind kind, std::span<const NodeId> items);
   NodeId object(NodeId callable, NodeId arguments, Made made);
   void set_parts(NodeId object, NodeId parts) { object_item(object, kTensorParts) = parts; }
   NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape,
@@ -97,9 +95,8 @@ class NodeTable {
   NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);
 
   // Changes. The caller has checked the kinds.
-  void append(NodeId list,
-              // of a list, set, frozenset; an object keeps them as its items
-              std::span<const NodeId> items);
+  // To a list, set, frozenset; an object keeps them as its list items.
+  void append(NodeId list, std::span<const NodeId> items);
   // Replaces the value of an equal key. Throws FormatError where long keys are used again and again, to slow readers down.
   void set(NodeId dict, NodeId key, NodeId value);
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
@@ -117,11 +114,10 @@ class NodeTable {
   }
   double as_real(NodeId node) const;
   std::pair<double, double> as_complex(NodeId node) const;
-  Dtype as_dtype(NodeId node) const {
-    return static_cast<Dtype>(nodes_[node].tag);
-  }  // of storage too
-  std::string_view as_text(NodeId node)
-      const;  // text, bytes, bytearray, device, big_integer; a global as "module\nname"
+  // Of a dtype, or of a storage.
+  Dtype as_dtype(NodeId node) const { return static_cast<Dtype>(nodes_[node].tag); }
+  // Of what has_text(); a global as "module\nname".
+  std::string_view as_text(NodeId node) const;
   std::string_view module_of(NodeId global) const;
   std::string_view name_of(NodeId global) const;
 
