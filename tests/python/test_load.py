@@ -210,3 +210,14 @@ def test_what_contains_itself(tmp_path):
     transload.save(x, tmp_path / "y.pt")
     again = torch.load(tmp_path / "y.pt", weights_only=True)
     assert again[1] is again
+
+
+def test_a_part_of_a_checkpoint(tmp_path):
+    torch.save({"model": {"a": torch.ones(2), "b": {"c": torch.zeros(3)}}, "epoch": 3, "other": torch.ones(1000)}, tmp_path / "c.pt")
+    part = transload.load(tmp_path / "c.pt", at="model", map_location="cpu")
+    assert list(part) == ["a", "b"] and part["a"].tolist() == [1, 1]
+    assert transload.load(tmp_path / "c.pt", at="model/b")["c"].tolist() == [0, 0, 0]
+    assert list(transload.load(tmp_path / "c.pt", at="model", keys=["a"])) == ["a", "b"]
+    assert transload.open(tmp_path / "c.pt").plan(at="model").transfer_nbytes == 20
+    with pytest.raises(transload.MismatchError, match='nothing at "modle": the parts are "model", "epoch", "other"'):
+        transload.load(tmp_path / "c.pt", at="modle")
