@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "format/names.h"
 #include "types/checked.h"
@@ -85,6 +86,25 @@ Dtype TorchObjects::dtype_of_class(NodeId storage_class, std::string_view key) {
   return last_dtype_ = *dtype;
 }
 
+// Of the storage with this key; of a new one the next.
+std::uint32_t TorchObjects::number_of(std::string_view key) {
+  const auto next = static_cast<std::uint32_t>(index_.storages.size());
+  if (keys_are_numbers_) {
+    std::uint32_t number = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), number);
+    const bool is_number = error == std::errc() && end == key.data() + key.size() &&
+                           (key[0] != '0' || key.size() == 1);
+    if (is_number && number <= next) return number;
+    keys_are_numbers_ = false;
+    numbers_.reserve(index_.storages.capacity());
+    for (std::uint32_t i = 0; i < next; ++i)
+      numbers_.add(std::hash<std::string_view>()(index_.storages[i].key), i);
+  }
+  const auto is_it = [&](std::uint32_t known) { return index_.storages[known].key == key; };
+  const auto* const known = numbers_.find_or_add(std::hash<std::string_view>()(key), is_it, next);
+  return known ? *known : next;
+}
+
 // ("storage", storage class, key, location, numel): torch/serialization.py, persistent_load.
 NodeId TorchObjects::persistent(NodeId id) {
   const auto is = [&](NodeId node, ValueKind kind) { return nodes_.kind(node) == kind; };
@@ -105,12 +125,8 @@ NodeId TorchObjects::persistent(NodeId id) {
                       " elements");
   const std::uint64_t nbytes =
       checked_mul(static_cast<std::uint64_t>(count), itemsize(dtype), "a storage's size");
-  const std::size_t hash = std::hash<std::string_view>()(key);
-  const auto next = static_cast<std::uint32_t>(index_.storages.size());
-  const std::uint32_t* const known_number = numbers_.find_or_add(
-      hash, [&](std::uint32_t candidate) { return index_.storages[candidate].key == key; }, next);
-  const std::uint32_t number = known_number ? *known_number : next;
-  if (!known_number) {
+  const std::uint32_t number = number_of(key);
+  if (number == index_.storages.size()) {
     index_.storages.push_back(
         {nbytes, location_number(parts[3]), info(dtype).swap_nbytes, dtype, std::string(key)});
   }

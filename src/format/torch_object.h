@@ -17,12 +17,9 @@ namespace transload {
 // Makes values of one file's pickle, and notes the storages that it mentions in the order in which it does.
 class TorchObjects : public PickleObjects {
  public:
-  // Storages and their locations go to `index`; numbers are those of index.storages, for whose capacity there is room
-  // from the start.
+  // Storages and their locations go to `index`; numbers are those of index.storages.
   TorchObjects(NodeTable& nodes, Index& index, const OpenOptions& options, const std::string& where)
-      : nodes_(nodes), index_(index), options_(options), where_(where) {
-    numbers_.reserve(index.storages.capacity());
-  }
+      : nodes_(nodes), index_(index), options_(options), where_(where) {}
 
   NodeId global(std::string_view module, std::string_view name) override;
   NodeId persistent(NodeId id) override;
@@ -63,6 +60,7 @@ class TorchObjects : public PickleObjects {
   Dims dims(NodeId node, const char* what) const;
   bool truth(NodeId node, const char* what) const;
   Dtype dtype_of_class(NodeId storage_class, std::string_view key);
+  std::uint32_t number_of(std::string_view key);
   std::uint32_t location_number(NodeId location);
 
   NodeTable& nodes_;
@@ -70,7 +68,9 @@ class TorchObjects : public PickleObjects {
   const OpenOptions& options_;
   const std::string& where_;
   std::unordered_map<NodeId, Known> known_;  // by the node of the name, which a pickle stores once
-  FlatIndex<std::uint32_t> numbers_;         // of index_.storages, by key
+  // The keys of PyTorch's storages are 0, 1, 2, …: as long as they come in that order no index over them is needed.
+  bool keys_are_numbers_ = true;
+  FlatIndex<std::uint32_t> numbers_;  // of index_.storages, by key, once they do not
   std::map<std::string, std::uint32_t> location_numbers_;
   std::set<NodeId> states_;  // of tensors of derived classes: each has its own
   // What the last storage was of: most are of the same class and place.

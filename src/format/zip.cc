@@ -215,7 +215,6 @@ ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd)
   end_offset_ = end.offset + end.nbytes;
   members_.reserve(end.count);
   by_name_.reserve(end.count);
-  bool has_upper_case = false;
   std::string_view rest = directory_;
   for (std::uint32_t i = 0; i < end.count; ++i) {
     const std::uint64_t where = directory_offset_ + directory_.size() - rest.size();
@@ -231,8 +230,22 @@ ZipArchive::ZipArchive(const File& file, const ZipOddFunction& odd)
       odd(where, what);
     };
     members_.push_back(read_entry(rest, where, refuse));
-    has_upper_case = add_name(i, refuse) || has_upper_case;
     rest.remove_prefix(whole);
+  }
+  bool has_upper_case = false;
+  constexpr std::uint32_t kAhead = 8;  // of what is added, the index is too large for the cache
+  const auto in_folder = [&](std::uint32_t i) {
+    const std::string_view name = members_[i].name;
+    return name.substr(std::min(name.find('/') + 1, name.size()));
+  };
+  for (std::uint32_t i = 0; i < end.count; ++i) {
+    if (i + kAhead < end.count)
+      by_name_.expect(std::hash<std::string_view>()(in_folder(i + kAhead)));
+    const auto refuse = [&](const std::string& what) {
+      if (!odd) fail(members_[i].header_offset, what);
+      odd(members_[i].header_offset, what);
+    };
+    has_upper_case = add_name(i, refuse) || has_upper_case;
   }
   if (odd) return;
   if (has_upper_case) refuse_names_that_differ_in_case();

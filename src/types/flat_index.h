@@ -40,6 +40,11 @@ class FlatIndex {
     return nullptr;
   }
 
+  // Has memory fetch what find_or_add() will look at, while something else is done.
+  void expect(std::size_t hash) const {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[folded(hash) & mask()], 1);
+  }
+
   // The caller knows that it is not there.
   void add(std::size_t hash, const Value& value) {
     find_or_add(
