@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import importlib.util
-import sys
 from types import ModuleType
 from typing import Any
 
 from ._core import UnsupportedError
-
-
-def installed(name: str) -> bool:
-    if name in sys.modules:
-        return True
-    spec = importlib.util.find_spec(name)
-    return spec is not None and spec.origin is not None  # else a mere folder of that name
+from ._installed import installed
 
 
 def lent(address: int, nbytes: int, keeper: object) -> Any:

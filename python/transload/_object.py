@@ -6,7 +6,7 @@ import copyreg
 import sys
 from typing import Any
 
-from ._arrays import installed
+from ._installed import installed
 
 
 class Name:
