@@ -1,5 +1,6 @@
 // convert: rewrites a file in another format, or with other tags.
 #include <iostream>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -8,6 +9,33 @@
 #include "words.h"
 
 namespace transload::cli {
+namespace {
+
+// What of a file safetensors has no place for; empty: nothing.
+std::string lost_in_safetensors(const Index& index) {
+  bool parameters = false, attributes = false, views = false;
+  std::map<std::uint32_t, std::string> first_views;  // of each storage
+  for (const NamedTensor& named : index.contents.tensors()) {
+    const Tensor tensor = named.value.tensor();
+    parameters = parameters || tensor.is_parameter || tensor.requires_grad;
+    attributes = attributes || named.value.attributes();
+    const std::string view = fmt::format("{} {} {} {}", name(tensor.dtype()), tensor.shape().str(),
+                                         tensor.stride().str(), tensor.storage_offset());
+    const std::uint32_t storage = named.value.storage_number();
+    if (storage == Value::kNoStorage) continue;
+    views = views || first_views.try_emplace(storage, view).first->second != view;
+  }
+  std::string text;
+  const auto say = [&](bool is_lost, std::string_view what) {
+    if (is_lost) text += (text.empty() ? "" : ", ") + std::string(what);
+  };
+  say(parameters, "which tensors are Parameters or require gradients");
+  say(attributes, "attributes of tensors");
+  say(views, "that some tensors are views of the same storage");
+  return text;
+}
+
+}  // namespace
 
 void convert_file(const ConvertArguments& arguments) {
   SaveOptions options = arguments.save;
@@ -22,6 +50,12 @@ void convert_file(const ConvertArguments& arguments) {
   for (const auto& leftover : result.leftovers)
     std::cerr << "beside it lies " << leftover.string()
               << ", which a save that was killed has left; it can be removed\n";
+  if (options.format == "safetensors" ||
+      (options.format.empty() && arguments.to.extension() == ".safetensors")) {
+    const std::string lost = lost_in_safetensors(open(arguments.from, arguments.open));
+    if (!lost.empty())
+      std::cerr << "safetensors has no place for, and so left out: " << lost << "\n";
+  }
   std::cout << fmt::format("{}: {} written in {:.3f} s, {}\n", arguments.to.string(),
                            human_bytes(result.nbytes), seconds, human_rate(result.nbytes, seconds));
 }

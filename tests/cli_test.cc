@@ -236,6 +236,17 @@ TEST_F(Cli, ConvertTakesAPartOfACheckpointUnderOtherNames) {
   EXPECT_TRUE(index.contents.contains("first.weight"));
 }
 
+TEST_F(Cli, ConvertSaysWhatSafetensorsHasNoPlaceFor) {
+  const auto words = [&](const char* file) {
+    return run("convert " + quoted(kData / "torch-2.13" / file) + " " +
+               quoted(path("m.safetensors")))
+        .err;
+  };
+  EXPECT_TRUE(contains(words("parameters.zip.pt"), "which tensors are Parameters"));
+  EXPECT_TRUE(contains(words("views_shared_storage.zip.pt"), "views of the same storage"));
+  EXPECT_EQ(words("toy_state_dict.zip.pt"), "");
+}
+
 TEST_F(Cli, ASelectionThatFitsNothingSaysSo) {
   const Result result = run("load " + kToy + " --keep 'nett.*'");
   EXPECT_EQ(result.status, 1);
