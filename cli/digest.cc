@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::uint64_t kBatchNbytes = 1'000'000'000;
 constexpr std::uint64_t kBlockNbytes = 16 << 20;  // of elements that have to be gathered
-constexpr std::uint64_t kMaxRepeated =
-    10'000'000'000;  // bytes of elements, if they are more than their storage has
+// Bytes of elements beyond what their storages have, in all: strides of 0 make any number of few.
+constexpr std::uint64_t kMaxRepeated = 2'000'000'000;
 
 class Sha256 {
  public:
@@ -65,9 +65,14 @@ void add_elements(Sha256& sha, const Tensor& tensor) {
                              tensor.storage_offset() + i * tensor.stride()[0]));
 }
 
-std::string digest(const Tensor& tensor) {
+// `repeated_nbytes`: of elements beyond what storages have, so far.
+std::string digest(const Tensor& tensor, std::uint64_t& repeated_nbytes) {
   const std::uint64_t stored = tensor.storage().nbytes();
-  if (tensor.nbytes() > kMaxRepeated && tensor.nbytes() / 2 > stored) return {};
+  if (tensor.nbytes() > stored) {
+    const std::uint64_t more = tensor.nbytes() - stored;
+    if (more > kMaxRepeated - std::min(repeated_nbytes, kMaxRepeated)) return {};
+    repeated_nbytes += more;
+  }
   Sha256 sha;
   if (info(tensor.dtype()).bits < 8)
     sha.add({tensor.storage().data(), stored});
@@ -97,6 +102,7 @@ std::vector<std::string> digests(const Index& index) {
     const std::uint32_t storage = tensors[i].value.storage_number();
     if (storage < users.size()) users[storage].push_back(i);
   }
+  std::uint64_t repeated_nbytes = 0;
   for (std::size_t storage = 0; storage < users.size();) {
     std::unordered_set<std::string> first_names;
     const std::size_t begin = storage;
@@ -108,7 +114,8 @@ std::vector<std::string> digests(const Index& index) {
     const StateDict loaded = load_only(index, first_names);
     const std::vector<NamedTensor> now = loaded.tensors();
     for (std::size_t s = begin; s < storage; ++s)
-      for (const std::size_t i : users[s]) found[i] = digest(now[i].value.tensor());
+      for (const std::size_t i : users[s])
+        found[i] = digest(now[i].value.tensor(), repeated_nbytes);
   }
   return found;
 }

@@ -33,6 +33,10 @@ Manifest manifest_of(const Index& index) {
   Manifest manifest;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Tensor tensor = tensors[i].value.tensor();
+    if (found[i].empty() && tensor.nbytes() > 0 &&
+        tensors[i].value.storage_number() != Value::kNoStorage)
+      throw UnsupportedError(index.files.front().path.string() + ": \"" + tensors[i].name +
+                             "\" repeats the bytes of its storage too often to be digested");
     manifest[own_name(manifest, printable(tensors[i].name))] =
         fmt::format("{} {} {}", name(tensor.dtype()), tensor.shape().str(), found[i]);
   }

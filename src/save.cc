@@ -5,6 +5,7 @@
 #include <set>
 
 #include "format/format.h"
+#include "format/zip.h"
 #include "io/atomic_file.h"
 #include "io/crc32.h"
 #include "io/file.h"
@@ -178,7 +179,15 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
 
 RecoverResult recover(const std::filesystem::path& from, const std::filesystem::path& to,
                       const SaveOptions& options, const OpenOptions& open_options) {
-  const Format& format = format_of(from);
+  const Format& format = [&]() -> const Format& {
+    try {
+      return format_of(from);
+    } catch (const FormatError&) {
+      // The first bytes say what a file is, and may be damaged too.
+      if (has_archive_end(open_file(from))) return format_named("torch_zip");
+      throw;
+    }
+  }();
   if (!format.salvage)
     throw UnsupportedError(from.string() + ": only files of torch.save can be recovered");
   std::vector<std::string> why_lost;

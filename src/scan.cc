@@ -20,7 +20,8 @@ namespace transload {
 namespace {
 
 constexpr std::uint64_t kMaxPickleNbytes = 1ull << 30;
-constexpr std::size_t kMaxFindings = 100;
+constexpr std::size_t kMaxFindings = 100, kMaxUses = 10'000;
+constexpr std::uint64_t kLeastInflated = 256 << 20;
 // torch/serialization.py, _legacy_load: magic, protocol, system, values, keys.
 constexpr int kLegacyPickles = 5;
 
@@ -37,8 +38,9 @@ bool does_harm(const std::vector<PickleUse>& uses) {
     return std::isalnum(static_cast<unsigned char>(c)) || std::strchr("_.()", c);
   };
   return std::ranges::any_of(uses, [&](const PickleUse& use) {
+    const bool is_said_of_it = use.name.starts_with("a ") || use.name.starts_with("what was ");
     return use.verdict == Verdict::runs_code && use.how != PickleUse::How::extension &&
-           std::ranges::all_of(use.name, in_name);
+           (is_said_of_it || std::ranges::all_of(use.name, in_name));
   });
 }
 
@@ -103,6 +105,7 @@ class FileScan {
 
   void add(PickleScan& found, std::size_t at) {
     for (PickleUse& use : found.uses) {
+      if (scan_.uses.size() == kMaxUses) return broken(at, "more names than a model uses");
       use.offset += at;
       scan_.uses.push_back(std::move(use));
     }
@@ -117,9 +120,10 @@ class FileScan {
     const int most = follow == Follow::none ? 1 : follow == Follow::five ? kLegacyPickles : 1 << 20;
     for (int i = 0; i < most && at < bytes.size(); ++i) {
       PickleScan found = scan_pickle(std::as_bytes(std::span(bytes.substr(at))), member);
-      const bool says_so = bytes[at] == '\x80' || follow == Follow::none;
+      const bool says_so = bytes[at] == '\x80' || follow != Follow::some;
       if (!found.broken.empty() && !says_so && !does_harm(found.uses)) return at;
       add(found, at);
+      if (scan_.uses.size() == kMaxUses) return bytes.size();
       at += found.nbytes;
       if (found.broken.empty()) continue;
       broken(offset + at, (member.empty() ? "" : member + ": ") + found.broken);
@@ -162,9 +166,20 @@ class FileScan {
   // Of a file of a format without pickles: what somebody does with it who takes it for one.
   void polyglot() {
     const std::string bytes = whole(file_);
-    PickleScan found = scan_pickle(std::as_bytes(std::span(bytes)), "");
-    if (!does_harm(found.uses)) return;
-    add(found, 0);
+    const std::size_t before = scan_.uses.size();
+    std::size_t at = 0;
+    for (int i = 0; i < kLegacyPickles && at < bytes.size(); ++i) {
+      PickleScan found = scan_pickle(std::as_bytes(std::span(bytes).subspan(at)), "");
+      add(found, at);
+      at += found.nbytes;
+      if (!found.broken.empty()) break;
+    }
+    const std::vector<PickleUse> uses(scan_.uses.begin() + static_cast<std::ptrdiff_t>(before),
+                                      scan_.uses.end());
+    if (!does_harm(uses)) {
+      scan_.uses.resize(before);
+      return;
+    }
     find(true, 0, "is a pickle too, which does what is listed above");
   }
 
@@ -173,12 +188,18 @@ class FileScan {
   bool tar(std::string_view bytes) {
     constexpr std::size_t kBlock = 512, kName = 100, kSize = 124, kSum = 148, kMagic = 257;
     if (bytes.size() < kBlock) return false;
-    // Octal digits, as tar itself reads them, with blanks and a sign.
+    // As Python's tarfile reads them: octal digits with whatever int() takes besides, or base 256.
     const auto octal = [&](std::size_t at, std::size_t nbytes) {
       std::uint64_t value = 0;
       const std::string_view field = bytes.substr(at, nbytes);
-      const std::size_t begin = std::min(field.find_first_not_of(" +"), field.size());
-      std::from_chars(field.data() + begin, field.data() + field.size(), value, 8);
+      if (field[0] == '\x80' || field[0] == '\xFF') {
+        for (const char c : field.substr(1)) value = value << 8 | static_cast<unsigned char>(c);
+        return value;
+      }
+      std::string digits;
+      for (const char c : field.substr(0, field.find('\0')))
+        if (c >= '0' && c <= '7') digits += c;
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, 8);
       return value;
     };
     const auto is_header = [&](std::size_t at) {
@@ -220,13 +241,18 @@ class FileScan {
     if (head.size() >= 12) std::memcpy(&header_nbytes, head.data() + 8, is_long ? 4 : 2);
     const std::uint64_t data = 8 + (is_long ? 4 : 2) + std::uint64_t{header_nbytes};
     if (data > file.nbytes) return broken(0, where + "an array cut short");
-    const std::string header = head.substr(0, data);
-    if (header.find('O') == std::string::npos && header_nbytes < head.size() - 12) return;
+    // Whatever the header says is an array of objects, and it can say so in many ways: what follows is looked at.
     const std::string bytes = whole(file);
-    const std::string_view pickle =
+    const std::string_view rest =
         std::string_view(bytes).substr(std::min<std::size_t>(data, bytes.size()));
-    const std::size_t end = pickles(pickle, where, data, Follow::none);
-    remains(pickle.substr(end), where, data + end);
+    const bool of_objects =
+        std::string_view(head).substr(0, data).find("'|O'") != std::string::npos;
+    if (of_objects) {
+      const std::size_t end = pickles(rest, where, data, Follow::none);
+      return remains(rest.substr(end), where, data + end);
+    }
+    PickleScan found = scan_pickle(std::as_bytes(std::span(rest)), where);
+    if (does_harm(found.uses)) add(found, data);
   }
 
   // Whether it is of a format without pickles.
@@ -353,6 +379,8 @@ class FileScan {
           {PickleUse::How::call, Verdict::runs_code, "code of its own", label, 0, 1});
       return;
     }
+    if (member.deflated && (inflated_nbytes_ += member.nbytes) > kLeastInflated + 20 * file_.nbytes)
+      return broken(member.data_offset, label + ": more is packed in here than is looked at");
     const File inner = member.deflated
                            ? file_of(zip.read(member, kMaxPickleNbytes), zip.file().path / label)
                            : part_of(zip.file(), member.data_offset, member.nbytes, "");
@@ -456,7 +484,8 @@ class FileScan {
   }
 
   File file_;
-  bool is_torchscript_ = false;  // the archive that is looked at: its code is told as a whole
+  std::uint64_t inflated_nbytes_ = 0;  // of members that were looked into
+  bool is_torchscript_ = false;        // the archive that is looked at: its code is told as a whole
   Scan scan_;
 };
 

@@ -135,6 +135,17 @@ constexpr PlainName kMakers[] = {
     {"numpy", "recarray"},
     {"numpy", "matrix"},
     {"numpy.ma.core", "_mareconstruct"},
+    {"numpy", "record"},
+    {"numpy.rec", "recarray"},
+    {"numpy.rec", "record"},
+    {"numpy", "chararray"},
+    {"numpy.char", "chararray"},
+    {"numpy", "poly1d"},
+    {"numpy.lib.polynomial", "poly1d"},
+    {"numpy.lib._polynomial_impl", "poly1d"},
+    {"numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"},
+    {"torch.amp.grad_scaler", "_refresh_per_optimizer_state"},
+    {"torch.cuda.amp.grad_scaler", "_refresh_per_optimizer_state"},
     {"numpy.random._pickle", "__randomstate_ctor"},
     {"numpy.random._pickle", "__generator_ctor"},
     {"numpy.random._pickle", "__bit_generator_ctor"},
@@ -232,7 +243,11 @@ bool looks_like_a_class(std::string_view name) {
 // own under another name.
 constexpr std::string_view kModelModules[] = {"torch.nn.",
                                               "torch.optim.",
-                                              "torch.ao.",
+                                              "torch.ao.nn.",
+                                              "torch.ao.quantization.observer",
+                                              "torch.ao.quantization.fake_quantize",
+                                              "torch.ao.quantization.stubs",
+                                              "torch.ao.quantization.qconfig",
                                               "torch.quantization.",
                                               "torch.distributions.",
                                               "torch.distributed.checkpoint.metadata",
@@ -245,29 +260,42 @@ constexpr std::string_view kModelModules[] = {"torch.nn.",
                                               "torch.utils.hooks",
                                               "torch.utils.data.dataset",
                                               "torch.utils.data.sampler",
+                                              "torch.utils.data.dataloader",
+                                              "torch.utils.data.distributed",
                                               "torch.nested._internal.nested_tensor",
                                               "torch._dynamo.decorators",
                                               "torch.amp.",
                                               "torch.cuda.amp.",
-                                              "torch.fx._symbolic_trace",
-                                              "torch.fx.immutable_collections",
                                               "numpy.random.",
                                               "numpy.dtypes",
-                                              "numpy.ma."};
+                                              "numpy.ma.core",
+                                              "numpy.ma.mrecords",
+                                              "numpy.polynomial."};
 
-// Python's, that make code or processes, wherever they are found: modules have what they import.
+// What makes code or processes, wherever it is found: modules have what they import.
 constexpr std::string_view kMakersOfCode =
     " FunctionType LambdaType CodeType CellType MethodType ModuleType BuiltinFunctionType "
     "WrapperDescriptorType MethodWrapperType GenericAlias Popen CDLL PyDLL WinDLL OleDLL "
     "LibraryLoader CFUNCTYPE PYFUNCTYPE SourceFileLoader SourcelessFileLoader ExtensionFileLoader "
-    "ModuleSpec InteractiveInterpreter InteractiveConsole ";
+    "ModuleSpec InteractiveInterpreter InteractiveConsole ABCMeta ExitStack TestCase GraphModule "
+    "ObservedGraphModule ObservedStandaloneGraphModule QuantizedGraphModule FusedGraphModule Graph "
+    "Node CodeGen Tracer TracerBase Interpreter Library ExportedProgram SubprocessHandler ";
 
-// A model holds its activation: these functions are kept, and compute if they are called.
+// A model holds its activation: these functions are kept, and no more than compute if they are called.
 constexpr std::string_view kActivations =
     " relu relu6 gelu silu mish elu selu celu glu leaky_relu rrelu prelu hardtanh hardswish "
     "hardsigmoid hardshrink softshrink tanhshrink softplus softsign softmax log_softmax logsigmoid "
     "sigmoid tanh threshold normalize mse_loss l1_loss smooth_l1_loss huber_loss cross_entropy "
-    "binary_cross_entropy binary_cross_entropy_with_logits nll_loss kl_div ";
+    "binary_cross_entropy binary_cross_entropy_with_logits nll_loss kl_div cosine_similarity "
+    "pairwise_distance dropout interpolate pad linear one_hot embedding layer_norm batch_norm "
+    "max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "erf sin cos exp log sqrt rsqrt square abs neg mean sum max min add sub mul div matmul ";
+
+// Types as annotations have them: typing, collections.abc.
+constexpr std::string_view kAnnotations =
+    " Any AnyStr Callable ClassVar Collection Container Dict Final FrozenSet Generic Hashable "
+    "Iterable Iterator List Literal Mapping MutableMapping MutableSequence MutableSet NoReturn "
+    "Optional Sequence Set Sized Text Tuple Type Union ";
 
 bool is_word(std::string_view words, std::string_view word) {
   return words.find(" " + std::string(word) + " ") != std::string_view::npos;
@@ -277,8 +305,17 @@ bool is_activation(std::string_view module, std::string_view name) {
   constexpr std::string_view kClass = "_VariableFunctionsClass.";  // that of torch.tanh
   if (module == "torch._C" && name.starts_with(kClass))
     return is_word(kActivations, name.substr(kClass.size()));
+  if (module == "torch.nn.init") return name.ends_with('_') && !name.starts_with('_');
   return (module == "torch.nn.functional" || module == "torch._C._nn") &&
          is_word(kActivations, name);
+}
+
+// A method of an optimizer or scheduler, which one of them holds: "SWALR._cosine_anneal".
+bool is_method(std::string_view module, std::string_view name) {
+  const std::size_t dot = name.find('.');
+  return module.starts_with("torch.optim.") && dot != name.npos &&
+         name.find('.', dot + 1) == name.npos && looks_like_a_class(name.substr(0, dot)) &&
+         !name.substr(dot + 1).starts_with("__");
 }
 
 // torch.return_types.max, and the like: tuples with names.
@@ -303,31 +340,36 @@ bool runs_code(std::string_view module, std::string_view name, PickleUse::How ho
       is_in(kMakers, module, name) || is_data_type(module, name))
     return false;
   const std::string_view last = name.substr(name.rfind('.') + 1);
-  if (is_getattr(module, name) && how == PickleUse::How::mention) return false;
+  const bool is_mention = how == PickleUse::How::mention;
+  const bool is_annotation =
+      (module == "typing" || module == "collections.abc") && is_word(kAnnotations, name);
+  if (is_mention && (is_getattr(module, name) || is_annotation)) return false;
   if (is_of_python(module) || is_word(kMakersOfCode, last)) return true;
   if (package(module) != "torch" && package(module) != "numpy") return false;
   if (is_return_type(module, name)) return false;
-  const bool is_mention = how == PickleUse::How::mention;
-  if (is_mention && is_activation(module, name)) return false;
+  if (is_mention && (is_activation(module, name) || is_method(module, name))) return false;
   // Functions, of which there are some that load whole files; and the way through an attribute: "Size.mro".
   if (!looks_like_a_class(name)) return true;
   const std::string whole = std::string(module) + ".";
-  const bool is_of_models = (module == "torch" && name == "ScriptObject") ||
-                            std::ranges::any_of(kModelModules, [&](std::string_view begin) {
-                              return whole.starts_with(begin);
-                            });
-  return !is_of_models && (!is_mention || name.find('.') != std::string_view::npos);
+  const bool is_of_models =
+      (module == "torch" && name == "ScriptObject") ||
+      (is_mention && module == "torch._C" && name == "_VariableFunctionsClass") ||
+      std::ranges::any_of(kModelModules,
+                          [&](std::string_view begin) { return whole.starts_with(begin); });
+  return !is_of_models;
 }
 
 Verdict verdict_of(std::string_view module, std::string_view name, PickleUse::How how) {
   if (is_plain_data(module, name) || is_in(kMadeNames, module, name) || is_data_type(module, name))
     return Verdict::plain;
-  if (runs_code(module, name, how)) return Verdict::runs_code;
+  // TorchScript's, which is a program: restore_type_tag gives what it is given, whatever that is.
+  if (runs_code(module, name, how) || module == "torch.jit._pickle") return Verdict::runs_code;
   if (is_in(kMakers, module, name)) return Verdict::plain;
   // Not known. A class is needed. A function is called by whoever gets hold of it, and the way through an attribute leads
   // anywhere.
   const bool is_class = looks_like_a_class(name) || is_getattr(module, name) ||
-                        is_return_type(module, name) || is_activation(module, name);
+                        is_method(module, name) || is_return_type(module, name) ||
+                        is_activation(module, name);
   return is_class || how == PickleUse::How::make ? Verdict::needs_classes : Verdict::runs_code;
 }
 

@@ -132,7 +132,7 @@ class Machine {
     for (std::size_t i = 0; i < pairs.size(); i += 2) {
       if (!nodes_.can_be_key(pairs[i])) {
         fail("a value of kind " + std::string(name(nodes_.kind(pairs[i]))) +
-             " as a key, or a key of too many parts, or one that may equal others (as 2.0**64)");
+             " as a key, or a key of too many parts, or one that may equal others (as 1+0j)");
       }
       nodes_.set(dict, pairs[i], pairs[i + 1]);
     }
@@ -405,6 +405,8 @@ class Machine {
         break;
     }
     constexpr std::string_view hex = "0123456789abcdef";
+    if (std::string_view("ILFSVPiopg").find(static_cast<char>(opcode)) != std::string_view::npos)
+      fail("pickle protocol 0 or 1, which is not read; save it again with protocol 2");
     fail(std::string("opcode 0x") + hex[opcode >> 4] + hex[opcode & 15] +
          ", which no checkpoint of PyTorch has");
   }

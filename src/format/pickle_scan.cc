@@ -22,11 +22,13 @@ struct Known {
     result,
     tuple_of_text,    // that begins with one
     tuple_of_global,  // that begins with one
-    attribute,        // a tuple of a global and a text that can be a name
+    attribute,        // a pair of a global, or of what a call of it made, and a text
+    attribute_of_result,
+    module_id,  // of PyTorch's old stream: ("module", class, file, source)
     looked_up
   } kind = Kind::nothing;
   // Number in texts_: a text; "module\nname" of a global, or of what made a result; what a tuple begins with; of an
-  // attribute "module\nname.attribute".
+  // attribute "module\nname.attribute"; of a module id the class.
   std::uint32_t text = 0;
 };
 
@@ -119,10 +121,13 @@ class Scanner {
     else
       push();
   }
-  // A loader would fail on an empty stack; the opcodes before have run by then.
+  // A loader fails on an empty stack; the opcodes before have run by then.
   Known pop() {
     const std::size_t floor = marks_.empty() ? 0 : marks_.back();
-    if (stack_.size() <= floor) return {};
+    if (stack_.size() <= floor) {
+      broken("takes a value where there is none");
+      return {};
+    }
     const Known top = stack_.back();
     stack_.pop_back();
     return top;
@@ -159,6 +164,9 @@ class Scanner {
       // The result of a call is called: of what it is nobody knows.
       return known(shown(global) + "()", Verdict::runs_code);
     }
+    // What is looked up is a class or a storage, which others use too.
+    if (of.kind == Kind::looked_up && how == How::set_state)
+      return known("what was looked up, itself", Verdict::runs_code);
     if (how == How::set_state) return;
     // A loader's own persistent_load gives classes too: that of PyTorch's whole modules does.
     if (of.kind == Kind::looked_up) return known("what was looked up", Verdict::needs_classes);
@@ -193,10 +201,21 @@ class Scanner {
   }
 
   void call(How how, const Known& callable, const Known& arguments) {
+    if (!found_.broken.empty()) return;
     const bool is_global = callable.kind == Kind::global;
     if (is_global && arguments.kind == Kind::attribute) {
       const auto [module, name] = split(text(callable));
       if (is_getattr(module, name)) return push({Kind::result, global(text(arguments)).text});
+    }
+    // A layer holds a method of its own, as those do whose shapes are not known yet.
+    if (is_global && arguments.kind == Kind::attribute_of_result) {
+      const auto [module, name] = split(text(callable));
+      const auto [of_module, attribute] = split(text(arguments));
+      if (is_getattr(module, name) && of_module.starts_with("torch.nn.modules.") &&
+          attribute.find(".__") == attribute.npos) {
+        add(How::mention, shown(text(arguments)), Verdict::needs_classes);
+        return push({Kind::result, arguments.text});
+      }
     }
     use(how, callable);
     if (is_global && calls_its_first_argument(text(callable))) {
@@ -211,6 +230,7 @@ class Scanner {
   }
 
   void persistent(const Known& id) {
+    if (id.kind == Kind::module_id) return push({Kind::global, id.text});
     const bool storage = id.kind == Kind::tuple_of_text && text(id) == "storage";
     if (!storage) add(How::persistent_id, "an id that is no storage", Verdict::needs_classes);
     push({Kind::looked_up, 0});
@@ -221,7 +241,14 @@ class Scanner {
     if (begin >= stack_.size()) return {};
     const Known& first = stack_[begin];
     const bool is_pair = stack_.size() - begin == 2 && stack_.back().kind == Kind::text;
-    if (first.kind == Kind::text) return {Kind::tuple_of_text, first.text};
+    if (first.kind == Kind::text) {
+      const bool is_module = text(first) == "module" && begin + 1 < stack_.size() &&
+                             stack_[begin + 1].kind == Kind::global;
+      if (is_module) return {Kind::module_id, stack_[begin + 1].text};
+      return {Kind::tuple_of_text, first.text};
+    }
+    if (first.kind == Kind::result && is_pair)
+      return {Kind::attribute_of_result, keep(text(first) + "." + text(stack_.back()))};
     if (first.kind != Kind::global) return {};
     if (is_pair) return {Kind::attribute, keep(text(first) + "." + text(stack_.back()))};
     return {Kind::tuple_of_global, first.text};
@@ -398,7 +425,8 @@ class Scanner {
         if (name.kind == Kind::text && module.kind == Kind::text) {
           push(global(text(module), text(name)));
         } else {
-          add(How::mention, "a name that is made while loading", Verdict::runs_code);
+          if (found_.broken.empty())
+            add(How::mention, "a name that is made while loading", Verdict::runs_code);
           push();
         }
         break;
@@ -436,16 +464,18 @@ class Scanner {
         break;
       case 'b':
         pop();
-        use(How::set_state, top());
+        if (found_.broken.empty()) use(How::set_state, top());
         break;
       case 'P':
         add(How::persistent_id, "\"" + std::string(line().substr(0, 100)) + "\"",
             Verdict::needs_classes);
         push();
         break;
-      case 'Q':
-        persistent(pop());
+      case 'Q': {
+        const Known id = pop();
+        if (found_.broken.empty()) persistent(id);
         break;
+      }
       case 0x82:
       case 0x83:
       case 0x84: {

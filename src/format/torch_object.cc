@@ -189,7 +189,8 @@ NodeId TorchObjects::make_tensor(std::span<const NodeId> a, Known function) {
     // Such a storage is saved as bytes; its byte order is that of the tensor's elements.
     storage.swap_nbytes = std::max(storage.swap_nbytes, info(row.dtype).swap_nbytes);
   }
-  if (a.size() > least && nodes_.kind(a[least]) == ValueKind::dict) {
+  if (a.size() > least && nodes_.kind(a[least]) != ValueKind::none) {
+    if (!is_dict(nodes_.kind(a[least]))) throw FormatError("a tensor whose metadata is no dict");
     const auto bit = [&](std::string_view name) {
       const NodeId value = nodes_.find(a[least], name);
       return value != kNoNode && truth(value, "conj or neg bit");
@@ -255,7 +256,12 @@ void TorchObjects::set_state(NodeId tensor, NodeId state) {
       throw FormatError("a tensor with an attribute \"" + std::string(key) +
                         "\", which would replace what it is");
   }
-  if (!entries.empty()) nodes_.set_attributes(tensor, state);
+  if (entries.empty()) return;
+  // As they are now: what the dict gets later is no attribute.
+  const std::vector<NodeId> now(entries.begin(), entries.end());
+  const NodeId own = nodes_.container(ValueKind::dict);
+  for (std::size_t i = 0; i < now.size(); i += 2) nodes_.set(own, now[i], now[i + 1]);
+  nodes_.set_attributes(tensor, own);
 }
 
 // _codecs.encode(text, "latin1"): how protocol 2 writes bytes.
@@ -296,9 +302,17 @@ void TorchObjects::refuse_code(NodeId callable, NodeId arguments, Made made) {
   const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
   const auto a = nodes_.items(arguments);
   if (made == Made::by_call && is_getattr(module, name) && a.size() == 2 &&
-      nodes_.kind(a[0]) == ValueKind::global && nodes_.kind(a[1]) == ValueKind::text) {
-    const std::string attribute = dotted(nodes_.name_of(a[0]), nodes_.as_text(a[1]));
-    return refuse_code(nodes_.module_of(a[0]), attribute, PickleUse::How::mention);
+      nodes_.kind(a[1]) == ValueKind::text) {
+    const std::string_view attribute = nodes_.as_text(a[1]);
+    if (nodes_.kind(a[0]) == ValueKind::global) {
+      return refuse_code(nodes_.module_of(a[0]), dotted(nodes_.name_of(a[0]), attribute),
+                         PickleUse::How::mention);
+    }
+    // A layer holds a method of its own, as those do whose shapes are not known yet.
+    const NodeId of = nodes_.kind(a[0]) == ValueKind::object ? nodes_.items(a[0])[kCallable] : a[0];
+    if (nodes_.kind(of) == ValueKind::global &&
+        nodes_.module_of(of).starts_with("torch.nn.modules.") && !attribute.starts_with("__"))
+      return;
   }
   refuse_code(module, name, made == Made::by_call ? PickleUse::How::call : PickleUse::How::make);
   // The function that a subclass of Tensor is made by stands among the arguments.

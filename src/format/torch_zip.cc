@@ -149,8 +149,10 @@ Index read(const std::filesystem::path& path, const OpenOptions& options) {
                              ": archives one after the other: a part of a checkpoint of "
                              "torch.distributed.checkpoint, whose folder makes sense of it");
     }
-    if (const std::string missing = missing_part(index.files[0]); !missing.empty())
-      error.add(missing);
+    if (!has_archive_end(index.files[0])) {
+      if (const std::string missing = missing_part(index.files[0]); !missing.empty())
+        error.add(missing);
+    }
     throw;
   }
   ZipArchive& zip = *archive;
@@ -205,17 +207,22 @@ class Remains {
   explicit Remains(const File& file) : file_(file) {
     try {
       archive_.emplace(file, [](std::uint64_t, const std::string&) {});
-      if (!archive_->find("data.pkl")) archive_.reset();
+      if (!archive_->find("data.pkl")) forget_archive();
     } catch (const FormatError&) {
+      forget_archive();
     }
-    if (!archive_) search_.emplace(file);
   }
 
   // The values, whose checksum decides whether what they say of the storages can be believed.
   std::string values() {
-    std::string why_not;
-    std::string text =
-        archive_ ? member_text("data.pkl") : search_->text("data.pkl", kMaxPickleNbytes);
+    std::string text;
+    if (archive_) {
+      text = member_text("data.pkl");
+      const std::uint32_t crc = archive_->find("data.pkl")->crc32;
+      if (text.empty() || (crc && crc32_of(std::as_bytes(std::span(text))) != crc))
+        forget_archive();
+    }
+    if (!archive_) text = search_->text("data.pkl", kMaxPickleNbytes);
     if (text.empty())
       fail(
           "the member \"data.pkl\" is not in what there is of the file; it says what tensors there "
@@ -242,18 +249,31 @@ class Remains {
 
   // From now on the bytes of storages, whose lengths are known, are not taken for headers.
   void take_lengths(const std::vector<StoredStorage>& storages) {
-    if (archive_) return;
-    std::map<std::string, std::uint64_t> lengths;
-    for (const StoredStorage& storage : storages) lengths["data/" + storage.key] = storage.nbytes;
-    search_.emplace(file_, file_.nbytes, [&](const std::string& name) {
-      const auto found = lengths.find(name);
-      return found == lengths.end() ? std::nullopt : std::optional(found->second);
-    });
+    auto lengths = std::make_shared<std::map<std::string, std::uint64_t>>();
+    for (const StoredStorage& storage : storages)
+      (*lengths)["data/" + storage.key] = storage.nbytes;
+    lengths_ = [lengths](const std::string& name) {
+      const auto found = lengths->find(name);
+      return found == lengths->end() ? std::nullopt : std::optional(found->second);
+    };
+    if (archive_)
+      search_.reset();
+    else
+      search_.emplace(file_, file_.nbytes, lengths_);
   }
 
   // Null, and why, if it is not there with so many bytes. Its checksum is still to be compared.
   ZipMember* find(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
     if (!archive_) return search_->find(name, nbytes, why_not);
+    if (ZipMember* const member = find_in_directory(name, nbytes, why_not)) return member;
+    if (!search_) search_.emplace(file_, file_.nbytes, lengths_);
+    std::string not_by_header;
+    return search_->find(name, nbytes, not_by_header);
+  }
+
+ private:
+  ZipMember* find_in_directory(const std::string& name, std::uint64_t nbytes,
+                               std::string& why_not) {
     ZipMember* const member = archive_->find(name);
     if (!member) {
       why_not = "it is not in the file";
@@ -265,7 +285,7 @@ class Remains {
       return nullptr;
     }
     // Of a header that is damaged the checksum tells whether it led to the right bytes.
-    if (!archive_->find_data_anyway(*member) && !member->crc32) {
+    if (!archive_->find_data_anyway(*member) && !member->crc32 && nbytes > 0) {
       why_not = "its header is damaged, and there is no checksum";
       return nullptr;
     }
@@ -275,7 +295,12 @@ class Remains {
     return nullptr;
   }
 
- private:
+  // What the directory says leads to nothing that can be believed.
+  void forget_archive() {
+    archive_.reset();
+    search_.emplace(file_);
+  }
+
   [[noreturn]] void fail(const std::string& what) const {
     throw FormatError(file_.path.string() + ": " + what);
   }
@@ -291,6 +316,7 @@ class Remains {
   const File& file_;
   std::optional<ZipArchive> archive_;
   std::optional<ZipSearch> search_;
+  ZipSearch::LengthFunction lengths_;
 };
 
 Index salvage(const std::filesystem::path& path, const OpenOptions& options,

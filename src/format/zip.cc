@@ -184,6 +184,10 @@ void take_zip64(ZipMember& member, std::string_view extra,
 
 }  // namespace
 
+bool has_archive_end(const File& file) {
+  return file.nbytes >= kEndNbytes && read_tail(file).found != std::string::npos;
+}
+
 std::uint64_t archive_begin(const File& file) {
   const Tail tail = read_tail(file);
   if (tail.found == std::string::npos) return 0;

@@ -81,6 +81,9 @@ class ZipArchive {
   std::uint32_t next_ = 0xFFFFFFFF;   // the number after the one found last; not with `odd`
 };
 
+// Whether a file has the end record of an archive.
+bool has_archive_end(const File& file);
+
 // Where the archive begins whose end is the last in a file, by the length of its directory; 0 where that cannot be told.
 // Not 0: other bytes stand before it, as other archives do in a file of torch.distributed.checkpoint.
 std::uint64_t archive_begin(const File& file);

@@ -182,6 +182,14 @@ void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
 
 // Each time a key is used all of its bytes are read: a text of a megabyte that is mentioned a million times is a terabyte.
 void NodeTable::count_work(NodeId key) {
+  // A float of that size may equal an integer that is kept as text.
+  has_large_reals_ =
+      has_large_reals_ || (kind(key) == ValueKind::real && std::isfinite(as_real(key)) &&
+                           std::abs(as_real(key)) >= kTwoTo63);
+  has_big_integers_ = has_big_integers_ || kind(key) == ValueKind::big_integer;
+  if (has_large_reals_ && has_big_integers_)
+    throw FormatError(
+        "a float and an integer from 2^63 on as keys, which may be one key in Python");
   constexpr std::uint32_t kLong = 256;
   constexpr std::uint64_t kMostNbytes = 1ull << 30, kMostPerByte = 16;
   const auto nbytes_of = [&](NodeId node) {
@@ -211,9 +219,8 @@ bool NodeTable::can_be_key(NodeId node) const {
     const bool has_parts =
         k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::frozenset;
     if (has_parts) todo.insert(todo.end(), items(at).begin(), items(at).end());
-    // In any order they are the same key; Python has integers of that size; and complex numbers that are real.
+    // In any order they are the same key; and complex numbers may be real.
     if ((k == ValueKind::frozenset && items(at).size() > 1) ||
-        (k == ValueKind::real && std::isfinite(as_real(at)) && std::abs(as_real(at)) >= kTwoTo63) ||
         (k == ValueKind::complex && as_complex(at).second == 0))
       return false;
   }
@@ -232,8 +239,6 @@ bool NodeTable::is_hashable(NodeId node) const {
       case ValueKind::ordered_dict:
       case ValueKind::set:
       case ValueKind::bytearray:
-      case ValueKind::tensor:
-      case ValueKind::storage:
         return false;
       case ValueKind::tuple:
       case ValueKind::size:
@@ -327,6 +332,8 @@ std::size_t NodeTable::hash(NodeId key) const {
     } else if (k == ValueKind::text || k == ValueKind::bytes || k == ValueKind::device ||
                k == ValueKind::global || k == ValueKind::big_integer) {
       h = mix(h, std::hash<std::string_view>()(as_text(at)));
+    } else if (k == ValueKind::tensor || k == ValueKind::storage || k == ValueKind::object) {
+      h = mix(h, at);  // equal to itself alone
     } else {
       h = mix(h, static_cast<std::size_t>(k));
     }

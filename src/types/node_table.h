@@ -103,8 +103,7 @@ class NodeTable {
   void become(NodeId node, NodeId other);  // node is now what other is
   // No list, dict, set; a tuple's parts checked, at most 64 of them.
   bool is_hashable(NodeId node) const;
-  // And none that equals others in ways that are not looked for: a frozenset of several, a float from 2^63 on, a complex
-  // number that is real.
+  // And none that equals others in ways that are not looked for: a frozenset of several, a complex number that is real.
   bool can_be_key(NodeId node) const;
 
   ValueKind kind(NodeId node) const { return nodes_[node].kind; }
@@ -199,7 +198,8 @@ class NodeTable {
   void count_work(NodeId key);
   bool equal_numbers(NodeId a, NodeId b) const;
 
-  std::uint64_t key_nbytes_ = 0;  // of long keys that were looked up
+  std::uint64_t key_nbytes_ = 0;                             // of long keys that were looked up
+  bool has_large_reals_ = false, has_big_integers_ = false;  // among the keys
   NodeId none_ = 0;
   std::array<NodeId, 2> booleans_{};
   std::array<NodeId, 256> small_{};

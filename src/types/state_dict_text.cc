@@ -324,8 +324,10 @@ std::vector<NamedTensor> StateDict::tensors() const& {
       }
     } else if (is_sequence(kind)) {
       const auto items = nodes.items(id);
-      for (std::size_t i = 0; i < items.size(); ++i)
-        below.emplace_back(std::to_string(i), items[i]);
+      for (std::size_t i = 0; i < items.size(); ++i) {
+        if (nodes.kind(items[i]) == ValueKind::tensor || !nodes.below(items[i]).empty())
+          below.emplace_back(std::to_string(i), items[i]);
+      }
     } else if (kind == ValueKind::object) {
       // Of an object the keys of its state; else positions in its arguments.
       const NodeId state = nodes.attributes(id), parts = nodes.items(id)[kTensorParts];

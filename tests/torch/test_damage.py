@@ -123,7 +123,7 @@ def test_a_damaged_header_loses_nothing_where_the_directory_is_whole(saved, tmp_
     state, path, tensors = saved
     whole = path.read_bytes()
     headers = [at for at in range(len(whole)) if whole.startswith(b"PK\x03\x04", at)]
-    for at in [h for header in headers[1:] for h in (header + 1, header + 32)] + [headers[0] + 31]:
+    for at in [h for header in headers for h in (header + 1, header + 32)] + [headers[0] + 31]:
         damaged = bytearray(whole)
         damaged[at] ^= 4
         (tmp_path / "d.pt").write_bytes(damaged)

@@ -7,6 +7,7 @@ import resource
 import struct
 import subprocess
 import tarfile
+import typing
 import zipfile
 
 import numpy as np
@@ -123,6 +124,17 @@ WAYS = {
                                  text("x") + b"tR"),
     "an attribute that is called": ("my.Class.RUN()", b"\x80\x02" + glob("__builtin__", "getattr") + b"(" + glob("my", "Class") +
                                     text("RUN") + b"tR)R"),
+    "a class of torch that another makes": ("torch._C.PyTorchFileWriter", b"\x80\x02" + glob("copyreg", "_reconstructor") + b"(" +
+                                            glob("torch._C", "PyTorchFileWriter") * 2 + text("x") + b"tR"),
+    "a class of torch as an attribute": ("torch._C.PyTorchFileWriter", b"\x80\x02" + glob("argparse", "Namespace") + b")R}" +
+                                         text("__setstate__") + glob("torch._C", "PyTorchFileWriter") + b"sb" + text("x") + b"b"),
+    "a program among the modules of models": ("torch.nn.modules.module.GraphModule", b"\x80\x02" +
+                                              called(glob("torch.nn.modules.module", "GraphModule"), "x")),
+    "what gives what it is given": ("torch.jit._pickle.restore_type_tag", b"\x80\x02" + glob("torch.jit._pickle", "restore_type_tag") +
+                                    b"(" + glob("torch.nn.modules.linear", "Linear") + text("x") + b"tRN}" + text("a") + b"Ns\x86b"),
+    "a class that is looked up, changed": ("what was looked up, itself", b"\x80\x02" + text("x") + b"QN}" + text("a") + b"Ns\x86b"),
+    "a class of the old stream": ("torch._C.PyTorchFileWriter", b"\x80\x02(" + text("module") + glob("torch._C", "PyTorchFileWriter") +
+                                  b"NNtQ" + b"(" + text("x") + b"tR"),
     "a class is changed": ("torch.nn.Module itself", b"\x80\x02" + glob("torch.nn", "Module") + b"N}" + text("forward") + b"Ns\x86b"),
     "a second protocol": ("os.system", b"\x80\x02N0\x80\x05" + called(glob("os", "system"), "true")),
 }
@@ -201,6 +213,10 @@ def test_every_pickle_of_a_stream_is_looked_at(tmp_path):
     magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
     path = tmp_path / "m.pt"
     other_magic = b"L119547037146038801333356L\n.I1001\n.(dV\nNs."
+    escaped = b"V\\u006fs\nVsystem\n\x93(Vtrue\ntR"
+    for content in magic + escaped + b"\xff", magic + escaped + b".", escaped + b"\xff":
+        path.write_bytes(content)
+        assert "a name that is made while loading" in dangerous_names(scanned(path)[0])
     for content in (magic + WAYS["protocol 0"][1] + b".", magic + b"N.N.N." + WAYS["reduce"][1] + b".",
                     b"N." + WAYS["protocol 0"][1] + b".", other_magic + WAYS["protocol 0"][1] + b"."):
         path.write_bytes(content)
@@ -231,10 +247,14 @@ def test_tars_are_known_however_their_sums_are_written(tmp_path):
 
 def test_a_file_of_another_format_that_is_a_pickle_too(tmp_path):
     """The length of the header is the opcode of a text, which ends where the header does."""
-    code = b"0" + WAYS["protocol 0"][1] + b"."
+    magic = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+    for code in b"0" + WAYS["protocol 0"][1] + b".", b"0" + magic + WAYS["protocol 0"][1] + b".":
+        is_a_pickle_too(tmp_path / "m.safetensors", code)
+
+
+def is_a_pickle_too(path, code):
     entry = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(code), len(code))
     nbytes = ord("V") + 256
-    path = tmp_path / "m.safetensors"
     path.write_bytes(struct.pack("<Q", nbytes) + entry.ljust(nbytes - 1) + b"\n" + code)
     [found] = scanned(path)
     assert found["format"] == "safetensors" and "os.system" in dangerous_names(found)
@@ -259,6 +279,9 @@ def test_archives_are_looked_into(tmp_path):
     (tmp_path / "b.npy").write_bytes(array.getvalue())
     bad_array, good_array = scanned(tmp_path / "a.npy", tmp_path / "b.npy")
     assert "os.system" in dangerous_names(bad_array) and good_array["verdict"] == "plain"
+    for written in rb"'|\x4f'", b"'object'":
+        (tmp_path / "a.npy").write_bytes(npy.replace(b"'|O'", written).replace(npy[8:10], struct.pack("<H", len(header) + len(written) - 4)))
+        assert "os.system" in dangerous_names(scanned(tmp_path / "a.npy")[0])
     # One archive after the other, as torch.distributed.checkpoint writes them, and a pickle between.
     sound = good.read_bytes()
     for content, is_bad in (sound * 3, False), (sound + hostile + sound, True), (sound + bad + sound, True):
@@ -308,6 +331,15 @@ def test_what_is_no_pickle_is_not_called_one(tmp_path):
 def test_models_that_hold_functions_need_classes(tmp_path):
     """A layer holds its activation: that is no call."""
     torch.save(torch.nn.TransformerEncoderLayer(8, 2), tmp_path / "m.pt")
+    amp = torch.amp.GradScaler("cpu")
+    scheduler = torch.optim.swa_utils.SWALR(torch.optim.SGD([torch.ones(1)], lr=1.0), 0.1)
+    ordinary = {"lazy": torch.nn.LazyLinear(3), "amp": amp, "scheduler": scheduler, "rng": np.random.default_rng(0), "any": typing.Any,
+                "init": torch.nn.init.xavier_uniform_, "records": np.rec.array([(1, 2.0)], names="a,b"), "tanh": torch.tanh}
+    for name, value in ordinary.items():
+        torch.save(value, tmp_path / "o.pt")
+        [found] = scanned(tmp_path / "o.pt")
+        assert not found["dangerous"] and not found["broken"], (name, found)
+        assert subprocess.run([PROGRAM, "load", tmp_path / "o.pt"], capture_output=True, timeout=60).returncode == 0, name
     torch.save({"dtype": np.float32, "max": torch.ones(2, 2).max(0), "at": datetime.timezone.utc}, tmp_path / "n.pt")
     layer, values = scanned(tmp_path / "m.pt", tmp_path / "n.pt")
     assert layer["verdict"] == values["verdict"] == "needs classes"
