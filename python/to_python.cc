@@ -140,6 +140,12 @@ class Builder {
         for (std::size_t i = 0; i < entries.size(); i += 2) {
           if (PyObject_SetItem(made_[node].ptr(), at(entries[i]).ptr(), at(entries[i + 1]).ptr()) !=
               0) {
+            if (nodes_.kind(entries[i]) == ValueKind::tensor &&
+                PyErr_ExceptionMatches(PyExc_TypeError)) {
+              PyErr_Clear();
+              throw UnsupportedError(
+                  "a dict whose keys are tensors, which NumPy's arrays cannot be; PyTorch's can");
+            }
             throw nb::python_error();
           }
         }

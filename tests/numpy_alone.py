@@ -62,3 +62,10 @@ def test_what_needs_torch_is_told(tmp_path):
         transload.load(DATA / "torch-2.13/toy_state_dict.zip.pt", "cuda:0")
     transload.save({"a": numpy.ones(2)}, tmp_path / "m.pt")
     assert "cpu" in str(transload.memory_report())
+
+
+def test_what_arrays_cannot_be_is_said(tmp_path):
+    """A whole optimizer's state is a dict keyed by its Parameters."""
+    path = DATA / "optimizer_that_stepped.pt"  # torch.save({"optimizer": SGD}) of PyTorch 2.13, momentum 0.9, one step
+    with pytest.raises(transload.UnsupportedError, match="keys are tensors"):
+        transload.load(path)
