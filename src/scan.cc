@@ -80,26 +80,37 @@ class FileScan {
 
   // Of what says nothing of itself: a pickle, if its beginning is one.
   void member_bytes(const File& file, const std::string& where) {
+    const std::string bytes = enough(file);
+    const PickleScan first = scan_pickle(std::as_bytes(std::span(bytes)), where);
+    if (first.broken.empty() || does_harm(first.uses) || bytes.starts_with("\x80"))
+      pickles(bytes, where, file.begin, Follow::some);
+  }
+
+  // As much of the beginning as can be read as pickles: of bytes that are none a few, however many there are.
+  static std::string enough(const File& file) {
     constexpr std::uint64_t kProbeNbytes = 64 << 10;
-    const std::string begin = read_text(file, 0, std::min(file.nbytes, kProbeNbytes));
-    const PickleScan probe = scan_pickle(std::as_bytes(std::span(begin)), where);
-    if (!probe.broken.empty() && probe.nbytes < begin.size() && !does_harm(probe.uses) &&
-        !begin.starts_with("\x80"))
-      return;
-    pickles(whole(file), where, file.begin, Follow::some);
+    std::string begin = read_text(file, 0, std::min(file.nbytes, kProbeNbytes));
+    std::size_t at = 0;
+    for (int i = 0; i < kLegacyPickles && at < begin.size(); ++i) {
+      const PickleScan found = scan_pickle(std::as_bytes(std::span(begin).subspan(at)), "");
+      at += found.nbytes;
+      if (!found.broken.empty() && at < begin.size()) return begin;
+    }
+    return at < begin.size() ? begin : whole(file);
   }
 
   void find(bool suspicious, std::uint64_t offset, std::string what) {
-    if (scan_.findings.size() < kMaxFindings)
+    if (scan_.findings.size() < kMaxFindings || (suspicious && !is_suspicious_))
       scan_.findings.push_back({suspicious, offset, std::move(what)});
+    is_suspicious_ = is_suspicious_ || suspicious;
   }
   void broken(std::uint64_t offset, std::string what) {
     scan_.broken = true;
     find(false, offset, std::move(what));
   }
 
-  std::string whole(const File& file) {
-    if (file.nbytes > kMaxPickleNbytes) broken(kMaxPickleNbytes, "what follows was not looked at");
+  // What is read of it is broken off where more was needed.
+  static std::string whole(const File& file) {
     return read_text(file, 0, std::min(file.nbytes, kMaxPickleNbytes));
   }
 
@@ -165,7 +176,7 @@ class FileScan {
 
   // Of a file of a format without pickles: what somebody does with it who takes it for one.
   void polyglot() {
-    const std::string bytes = whole(file_);
+    const std::string bytes = enough(file_);
     const std::size_t before = scan_.uses.size();
     std::size_t at = 0;
     for (int i = 0; i < kLegacyPickles && at < bytes.size(); ++i) {
@@ -242,14 +253,12 @@ class FileScan {
     const std::uint64_t data = 8 + (is_long ? 4 : 2) + std::uint64_t{header_nbytes};
     if (data > file.nbytes) return broken(0, where + "an array cut short");
     // Whatever the header says is an array of objects, and it can say so in many ways: what follows is looked at.
-    const std::string bytes = whole(file);
-    const std::string_view rest =
-        std::string_view(bytes).substr(std::min<std::size_t>(data, bytes.size()));
+    const std::string rest = enough(part_of(file, data, file.nbytes - data, ""));
     const bool of_objects =
         std::string_view(head).substr(0, data).find("'|O'") != std::string::npos;
     if (of_objects) {
       const std::size_t end = pickles(rest, where, data, Follow::none);
-      return remains(rest.substr(end), where, data + end);
+      return remains(std::string_view(rest).substr(end), where, data + end);
     }
     PickleScan found = scan_pickle(std::as_bytes(std::span(rest)), where);
     if (does_harm(found.uses)) add(found, data);
@@ -334,26 +343,32 @@ class FileScan {
     names(zip, where);
     local_headers(zip, all, where);
     const bool has_values = inside.contains("data.pkl");
-    is_torchscript_ = inside.contains("constants.pkl");
+    const bool is_torchscript = inside.contains("constants.pkl");
+    const auto program = [&](const std::string& what, const std::string& label) {
+      scan_.uses.push_back({PickleUse::How::call, Verdict::runs_code, what, label, 0, 1});
+    };
     bool only_arrays = !all.empty();
     for (ZipMember* member : all) {
       const std::string name = lower(member->name);
       only_arrays = only_arrays && name.ends_with(".npy");
       const std::string_view in_folder = std::string_view(name).substr(name.find('/') + 1);
       if (has_values && in_folder.starts_with("data/")) continue;  // storages
-      look_into(zip, *member, where + std::string(member->name), depth);
+      const std::string label = where + std::string(member->name);
+      const bool is_program =
+          std::ranges::any_of(kPrograms, [&](std::string_view end) { return name.ends_with(end); });
+      if (!is_program)
+        look_into(zip, *member, label, depth);
+      else if (!is_torchscript)  // whose code is told as a whole
+        program("code of its own", label);
     }
-    const auto program = [&](const std::string& what) {
-      scan_.uses.push_back({PickleUse::How::call, Verdict::runs_code, what, where, 0, 1});
-    };
-    if (is_torchscript_) {
+    if (is_torchscript) {
       find(false, 0, where + "TorchScript: a program, which torch.jit.load would run");
-      program("TorchScript code");
+      program("TorchScript code", where);
       return "torchscript";
     }
     if (inside.contains("archive_format")) {
       find(false, 0, where + "torch.export: a program, which torch.export.load would run");
-      program("an exported program");
+      program("an exported program", where);
       return "pt2";
     }
     if (has_values) return "torch_zip";
@@ -367,20 +382,14 @@ class FileScan {
     const std::string name = lower(member.name);
     if (name.ends_with("/") && member.nbytes == 0) return;
     if (name.ends_with(".debug_pkl")) return;
+    if (member.deflated && (inflated_nbytes_ += member.nbytes) > kLeastInflated + 20 * file_.nbytes)
+      return broken(member.data_offset, label + ": more is packed in here than is looked at");
     if (name.ends_with(".pkl") || name.ends_with(".pickle")) {
       const std::string bytes = zip.read(member, kMaxPickleNbytes);
       if (bytes.empty()) return broken(member.data_offset, label + ": empty");
       const std::size_t end = pickles(bytes, label, member.data_offset, Follow::none);
       return remains(std::string_view(bytes).substr(end), label, member.data_offset + end);
     }
-    if (!is_torchscript_ &&
-        std::ranges::any_of(kPrograms, [&](std::string_view end) { return name.ends_with(end); })) {
-      scan_.uses.push_back(
-          {PickleUse::How::call, Verdict::runs_code, "code of its own", label, 0, 1});
-      return;
-    }
-    if (member.deflated && (inflated_nbytes_ += member.nbytes) > kLeastInflated + 20 * file_.nbytes)
-      return broken(member.data_offset, label + ": more is packed in here than is looked at");
     const File inner = member.deflated
                            ? file_of(zip.read(member, kMaxPickleNbytes), zip.file().path / label)
                            : part_of(zip.file(), member.data_offset, member.nbytes, "");
@@ -485,7 +494,7 @@ class FileScan {
 
   File file_;
   std::uint64_t inflated_nbytes_ = 0;  // of members that were looked into
-  bool is_torchscript_ = false;        // the archive that is looked at: its code is told as a whole
+  bool is_suspicious_ = false;
   Scan scan_;
 };
 
