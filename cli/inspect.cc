@@ -95,11 +95,16 @@ void print_tree(const Index& index) {
     if (const std::uint32_t number = tensor.value.storage_number(); number < users.size())
       ++users[number];
 
+  constexpr std::size_t kLongList = 64;
   std::unordered_map<std::uint32_t, bool> plain_lists;  // a long one may stand in many places
   walk(contents, [&](const Place& place) {
-    const auto [known, is_new] = plain_lists.try_emplace(place.value.id(), false);
-    if (is_new) known->second = is_plain_list(place.value);
-    const bool is_plain = known->second;
+    const auto is_plain = [&] {
+      if (!is_container(place.value) || place.value.size() < kLongList)
+        return is_plain_list(place.value);
+      const auto [known, is_new] = plain_lists.try_emplace(place.value.id(), false);
+      if (is_new) known->second = is_plain_list(place.value);
+      return known->second;
+    }();
     if (place.depth == 0) {
       std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", "
                 << value_line(index, place, is_plain, users) << "\n";
