@@ -134,7 +134,10 @@ class Scanner {
   }
   Known top() const { return stack_.empty() ? Known{} : stack_.back(); }
   std::size_t mark() {
-    if (marks_.empty()) return stack_.size();
+    if (marks_.empty()) {
+      broken("needs a mark, there is none");
+      return stack_.size();
+    }
     const std::size_t begin = std::min(marks_.back(), stack_.size());
     marks_.pop_back();
     return begin;
@@ -499,10 +502,16 @@ class Scanner {
   // readers differ on what the memo holds.
   std::optional<std::uint64_t> written_number() {
     const std::string_view digits = line();
+    if (!found_.broken.empty()) return std::nullopt;
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     if (error == std::errc() && std::to_string(value) == digits) return value;
-    add(How::mention, "a memo entry with an odd number", Verdict::runs_code);
+    const bool may_be_one = digits.find_first_of("0123456789") != digits.npos &&
+                            digits.find_first_not_of("0123456789+-_ \t\r\v\f") == digits.npos;
+    if (may_be_one)
+      add(How::mention, "a memo entry with an odd number", Verdict::runs_code);
+    else
+      broken("a memo number that is none");
     return std::nullopt;
   }
 
