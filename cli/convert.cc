@@ -11,11 +11,11 @@
 namespace transload::cli {
 namespace {
 
-// What of a file safetensors has no place for; empty: nothing.
-std::string lost_in_safetensors(const Index& index) {
+// What of a state dict safetensors has no place for; empty: nothing.
+std::string lost_in_safetensors(const StateDict& contents) {
   bool parameters = false, attributes = false, views = false;
   std::map<std::uint32_t, std::string> first_views;  // of each storage
-  for (const NamedTensor& named : index.contents.tensors()) {
+  for (const NamedTensor& named : contents.tensors()) {
     const Tensor tensor = named.value.tensor();
     parameters = parameters || tensor.is_parameter || tensor.requires_grad;
     attributes = attributes || named.value.attributes();
@@ -52,7 +52,10 @@ void convert_file(const ConvertArguments& arguments) {
               << ", which a save that was killed has left; it can be removed\n";
   if (options.format == "safetensors" ||
       (options.format.empty() && arguments.to.extension() == ".safetensors")) {
-    const std::string lost = lost_in_safetensors(open(arguments.from, arguments.open));
+    // Of what is selected, as a load would have it.
+    const Plan plan = plan_load(open(arguments.from, arguments.open),
+                                {.map_location = kMeta, .select = options.select});
+    const std::string lost = lost_in_safetensors(plan.contents);
     if (!lost.empty())
       std::cerr << "safetensors has no place for, and so left out: " << lost << "\n";
   }

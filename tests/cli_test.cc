@@ -245,6 +245,13 @@ TEST_F(Cli, ConvertSaysWhatSafetensorsHasNoPlaceFor) {
   EXPECT_TRUE(contains(words("parameters.zip.pt"), "which tensors are Parameters"));
   EXPECT_TRUE(contains(words("views_shared_storage.zip.pt"), "views of the same storage"));
   EXPECT_EQ(words("toy_state_dict.zip.pt"), "");
+  // Of what is selected alone.
+  const Index views = open(kData / "torch-2.13/views_shared_storage.zip.pt");
+  const Result one =
+      run("convert " + quoted(views.files[0].path) + " " + quoted(path("one.safetensors")) +
+          " --keep " + quoted(fs::path(views.contents.tensors().front().name)));
+  EXPECT_EQ(one.status, 0);
+  EXPECT_EQ(one.err, "");
 }
 
 TEST_F(Cli, ASelectionThatFitsNothingSaysSo) {

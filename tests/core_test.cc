@@ -252,6 +252,17 @@ TEST_F(Load, APlanIsOfWhatIsSelectedAndSaysWhatWillBeThere) {
   EXPECT_EQ(load(index, options).tensor("first.weight").dtype(), Dtype::float64);
 }
 
+TEST_F(Load, APartIsTheOneWithTheLongestNameThatFits) {
+  StateDict inner, checkpoint;
+  inner.set("c", counted({1}));
+  checkpoint.set("a", std::cref(inner));
+  checkpoint.set("a/b", std::cref(inner));
+  save(checkpoint, path("c.pt"));
+  EXPECT_EQ(load(path("c.pt"), {.select = {.at = "a/b"}}).size(), 1u);
+  EXPECT_EQ(load(path("c.pt"), {.select = {.at = "a"}}).size(), 1u);
+  EXPECT_THROW(load(path("c.pt"), {.select = {.at = "a/d"}}), MismatchError);
+}
+
 TEST_F(LoadInto, TransactionallyFillsAPartOfACheckpoint) {
   const StateDict part = model();
   StateDict checkpoint, live = model(1000);

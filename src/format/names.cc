@@ -277,9 +277,12 @@ constexpr std::string_view kMakersOfCode =
     " FunctionType LambdaType CodeType CellType MethodType ModuleType BuiltinFunctionType "
     "WrapperDescriptorType MethodWrapperType GenericAlias Popen CDLL PyDLL WinDLL OleDLL "
     "LibraryLoader CFUNCTYPE PYFUNCTYPE SourceFileLoader SourcelessFileLoader ExtensionFileLoader "
-    "ModuleSpec InteractiveInterpreter InteractiveConsole ABCMeta ExitStack TestCase GraphModule "
-    "ObservedGraphModule ObservedStandaloneGraphModule QuantizedGraphModule FusedGraphModule Graph "
-    "Node CodeGen Tracer TracerBase Interpreter Library ExportedProgram SubprocessHandler ";
+    "ModuleSpec InteractiveInterpreter InteractiveConsole GraphModule ObservedGraphModule "
+    "ObservedStandaloneGraphModule QuantizedGraphModule FusedGraphModule SubprocessHandler ";
+// The same of names that other packages have for what is harmless: only in modules of PyTorch and NumPy.
+constexpr std::string_view kMakersOfPrograms =
+    " ABCMeta ExitStack TestCase Graph Node CodeGen Tracer TracerBase Interpreter Library "
+    "ExportedProgram ";
 
 // A model holds its activation: these functions are kept, and no more than compute if they are called.
 constexpr std::string_view kActivations =
@@ -346,6 +349,7 @@ bool runs_code(std::string_view module, std::string_view name, PickleUse::How ho
   if (is_mention && (is_getattr(module, name) || is_annotation)) return false;
   if (is_of_python(module) || is_word(kMakersOfCode, last)) return true;
   if (package(module) != "torch" && package(module) != "numpy") return false;
+  if (is_word(kMakersOfPrograms, last)) return true;
   if (is_return_type(module, name)) return false;
   if (is_mention && (is_activation(module, name) || is_method(module, name))) return false;
   // Functions, of which there are some that load whole files; and the way through an attribute: "Size.mro".

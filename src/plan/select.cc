@@ -117,20 +117,23 @@ NodeId part_at(const StateDict& contents, std::string_view at) {
     const Value here(contents, node);
     NodeId next = kNoNode;
     std::string there;
-    for (std::size_t i = 0; here.is_dict() && next == kNoNode && i < here.size(); ++i) {
+    std::size_t longest = 0;  // of the keys that fit
+    for (std::size_t i = 0; here.is_dict() && i < here.size(); ++i) {
       const auto [name, value] = here.entry(i);
       const std::string key = name_part(name);
       there += (i ? ", \"" : "\"") + key + "\"";
-      if (rest != key && !(rest.starts_with(key) && rest.substr(key.size()).starts_with("/")))
-        continue;
+      const bool does_fit =
+          rest == key || (rest.starts_with(key) && rest.substr(key.size()).starts_with("/"));
+      if (!does_fit || key.size() < longest) continue;
       next = value.id();
-      rest.remove_prefix(std::min(key.size() + 1, rest.size()));
+      longest = key.size();
     }
     if (next == kNoNode) {
       throw MismatchError("there is nothing at \"" + std::string(at) + "\": " +
                           (here.is_dict() ? "the parts are " + there : "a value without parts"));
     }
     node = next;
+    rest.remove_prefix(std::min(longest + 1, rest.size()));
   }
   return node;
 }

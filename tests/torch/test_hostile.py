@@ -328,6 +328,16 @@ def test_what_is_no_pickle_is_not_called_one(tmp_path):
         assert found["format"] == "unknown" and found["broken"] and not found["uses"]
 
 
+def test_classes_of_others_may_be_called_as_some_of_pytorch(tmp_path):
+    for name in "Node", "Graph", "Library", "Tracer", "Interpreter":
+        path = model(tmp_path / "m.pt", b"\x80\x02" + glob("my_package.trees", name) + b")\x81}b.")
+        [found] = scanned(path)
+        assert found["verdict"] == "needs classes", found
+        assert subprocess.run([PROGRAM, "load", path], capture_output=True, timeout=60).returncode == 0
+        [found] = scanned(model(path, b"\x80\x02" + glob("torch.nn.modules.module", name) + b")\x81}b."))
+        assert found["dangerous"], found
+
+
 def test_models_that_hold_functions_need_classes(tmp_path):
     """A layer holds its activation: that is no call."""
     torch.save(torch.nn.TransformerEncoderLayer(8, 2), tmp_path / "m.pt")
