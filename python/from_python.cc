@@ -1,7 +1,7 @@
 #include <unordered_map>
 
 #include "convert.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload::python {
 namespace {

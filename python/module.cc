@@ -14,7 +14,7 @@
 
 #include "convert.h"
 #include "errors.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload::python {
 

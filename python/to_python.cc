@@ -2,7 +2,7 @@
 #include <array>
 
 #include "convert.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload::python {
 namespace {

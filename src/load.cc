@@ -2,7 +2,7 @@
 //
 // open() (format/formats.cc) finds the format and reads what the file holds, no tensor's bytes. plan_load()
 // (plan/plan_load.cc) decides everything before anything has an effect. run_load() (transfer/engine.cc) moves each byte
-// once, straight to where it is to live. Filling tensors that already live is fill.cc.
+// once, straight to where it is to live. Filling tensors that already live is load_into.cc.
 #include <set>
 
 #include "format/format.h"

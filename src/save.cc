@@ -5,14 +5,14 @@
 #include <set>
 
 #include "format/format.h"
-#include "format/zip.h"
+#include "archive/zip_read.h"
 #include "io/atomic_file.h"
 #include "io/crc32.h"
 #include "io/file.h"
 #include "plan/select.h"
 #include "transfer/verify.h"
 #include "transfer/write.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

@@ -11,8 +11,8 @@
 #include <set>
 
 #include "format/format.h"
-#include "format/pickle_scan.h"
-#include "format/zip.h"
+#include "scan/pickle_scan.h"
+#include "archive/zip_read.h"
 #include "io/file.h"
 #include "transload/error.h"
 

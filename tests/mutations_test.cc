@@ -8,7 +8,7 @@
 #include <cstring>
 #include <random>
 
-#include "format/zip.h"
+#include "archive/zip_read.h"
 #include "fuzz/memory_file.h"
 #include "golden.h"
 #include "io/crc32.h"

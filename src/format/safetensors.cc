@@ -17,7 +17,7 @@
 #include "format/format.h"
 #include "format/safetensors_header.h"
 #include "types/checked.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

@@ -13,7 +13,7 @@
 #include <rapidjson/error/en.h>
 
 #include "format/format.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

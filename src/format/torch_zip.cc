@@ -15,13 +15,13 @@
 #include <optional>
 
 #include "format/format.h"
-#include "format/pickle_writer.h"
-#include "format/torch_object.h"
-#include "format/zip.h"
-#include "format/zip_search.h"
+#include "pickle/writer.h"
+#include "pickle/rebuild.h"
+#include "archive/zip_read.h"
+#include "archive/zip_recover.h"
 #include "io/crc32.h"
 #include "types/checked.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

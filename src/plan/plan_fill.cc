@@ -5,8 +5,8 @@
 
 #include "plan/match.h"
 #include "plan/transfers.h"
-#include "types/box.h"
-#include "types/pieces.h"
+#include "plan/box.h"
+#include "plan/pieces.h"
 
 namespace transload {
 

@@ -5,8 +5,8 @@
 #include "plan/select.h"
 #include "plan/transfers.h"
 #include "types/checked.h"
-#include "types/node_table.h"
-#include "types/pieces.h"
+#include "values/node_table.h"
+#include "plan/pieces.h"
 #include "types/scalar.h"
 
 namespace transload {

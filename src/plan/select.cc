@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

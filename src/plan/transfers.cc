@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "types/box.h"
+#include "plan/box.h"
 #include "types/checked.h"
-#include "types/pieces.h"
+#include "plan/pieces.h"
 
 namespace transload {
 

@@ -7,7 +7,7 @@
 #include "transfer/steps.h"
 #include "transload/error.h"
 #include "transload/tensor.h"
-#include "types/box.h"
+#include "plan/box.h"
 
 namespace transload {
 namespace {

@@ -8,11 +8,11 @@
 #include "device/backend.h"
 #include "io/crc32.h"
 #include "io/file.h"
-#include "io/piece_reader.h"
+#include "transfer/piece_reader.h"
 #include "transfer/steps.h"
 #include "transfer/verify.h"
 #include "transfer/workers.h"
-#include "types/pieces.h"
+#include "plan/pieces.h"
 
 namespace transload {
 namespace {

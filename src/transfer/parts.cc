@@ -2,7 +2,7 @@
 
 #include "io/crc32.h"
 #include "transfer/workers.h"
-#include "types/pieces.h"
+#include "plan/pieces.h"
 
 namespace transload {
 namespace {

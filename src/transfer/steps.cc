@@ -4,7 +4,7 @@
 #include <array>
 #include <cstring>
 
-#include "types/box.h"
+#include "plan/box.h"
 #include "types/scalar.h"
 
 namespace transload {

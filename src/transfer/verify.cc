@@ -1,9 +1,9 @@
 #include "transfer/verify.h"
 
 #include "io/crc32.h"
-#include "io/piece_reader.h"
+#include "transfer/piece_reader.h"
 #include "transfer/parts.h"
-#include "types/pieces.h"
+#include "plan/pieces.h"
 
 namespace transload {
 namespace {

@@ -6,11 +6,11 @@
 #include <optional>
 
 #include "io/crc32.h"
-#include "io/piece_reader.h"
+#include "transfer/piece_reader.h"
 #include "transfer/engine.h"
 #include "transfer/parts.h"
 #include "transfer/steps.h"
-#include "types/pieces.h"
+#include "plan/pieces.h"
 #include "types/scalar.h"
 
 namespace transload {

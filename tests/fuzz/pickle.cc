@@ -2,11 +2,11 @@
 // objects, scan calls harmless.
 #include <cstdio>
 
-#include "format/pickle_reader.h"
-#include "format/pickle_scan.h"
-#include "format/pickle_writer.h"
-#include "format/torch_object.h"
-#include "types/node_table.h"
+#include "pickle/reader.h"
+#include "scan/pickle_scan.h"
+#include "pickle/writer.h"
+#include "pickle/rebuild.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

@@ -1,7 +1,7 @@
 // The scanner's pickle machine, which has every opcode and goes on where a loader would stop.
 #include <cstdlib>
 
-#include "format/pickle_scan.h"
+#include "scan/pickle_scan.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t nbytes) {
   using namespace transload;

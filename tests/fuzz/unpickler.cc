@@ -11,9 +11,9 @@
 #include <string>
 #include <unordered_map>
 
-#include "format/pickle_reader.h"
-#include "format/torch_object.h"
-#include "types/node_table.h"
+#include "pickle/reader.h"
+#include "pickle/rebuild.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

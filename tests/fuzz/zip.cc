@@ -1,6 +1,6 @@
 // The zip archive: by its directory, and without it.
-#include "format/zip.h"
-#include "format/zip_search.h"
+#include "archive/zip_read.h"
+#include "archive/zip_recover.h"
 #include "memory_file.h"
 #include "transload/error.h"
 

@@ -1,4 +1,4 @@
-#include "types/box.h"
+#include "plan/box.h"
 
 #include <numeric>
 

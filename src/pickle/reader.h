@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 

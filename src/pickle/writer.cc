@@ -1,14 +1,14 @@
 // One stack of steps instead of recursion: what a state dict nests is bounded only by memory.
-#include "format/pickle_writer.h"
+#include "pickle/writer.h"
 
 #include <bit>
 #include <cstring>
 #include <map>
 
-#include "format/names.h"
-#include "format/torch_object.h"
+#include "pickle/globals.h"
+#include "pickle/rebuild.h"
 #include "transload/error.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

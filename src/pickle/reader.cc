@@ -1,11 +1,11 @@
 // Opcodes: Lib/pickletools.py of CPython. Which of them occur, and which are refused: docs/formats/torch_zip.md.
-#include "format/pickle_reader.h"
+#include "pickle/reader.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
-#include "format/pickle_memo.h"
+#include "pickle/memo.h"
 #include "transload/error.h"
 #include "types/utf8.h"
 

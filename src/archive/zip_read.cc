@@ -1,4 +1,4 @@
-#include "format/zip.h"
+#include "archive/zip_read.h"
 
 #include <libdeflate.h>
 

@@ -1,6 +1,6 @@
 // Facts: torch/_utils.py, torch/serialization.py of PyTorch 2.13; sys.stdlib_module_names of Python 3.11 and what
 // Python 2 called them.
-#include "format/names.h"
+#include "pickle/globals.h"
 
 #include <algorithm>
 #include <cctype>

@@ -7,7 +7,7 @@
 
 #include "transload/error.h"
 #include "types/nearest.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

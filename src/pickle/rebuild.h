@@ -8,7 +8,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "format/pickle_reader.h"
+#include "pickle/reader.h"
 #include "transload/scan.h"
 #include "transload/transload.h"
 

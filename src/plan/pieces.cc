@@ -1,4 +1,4 @@
-#include "types/pieces.h"
+#include "plan/pieces.h"
 
 #include <algorithm>
 

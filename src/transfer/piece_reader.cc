@@ -1,4 +1,4 @@
-#include "io/piece_reader.h"
+#include "transfer/piece_reader.h"
 
 #include <zlib.h>
 

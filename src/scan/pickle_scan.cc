@@ -1,5 +1,5 @@
 // Opcodes: Lib/pickletools.py of CPython.
-#include "format/pickle_scan.h"
+#include "scan/pickle_scan.h"
 
 #include <algorithm>
 #include <charconv>
@@ -7,8 +7,8 @@
 #include <map>
 #include <optional>
 
-#include "format/names.h"
-#include "format/pickle_memo.h"
+#include "pickle/globals.h"
+#include "pickle/memo.h"
 
 namespace transload {
 namespace {

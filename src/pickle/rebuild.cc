@@ -1,11 +1,11 @@
 // Facts: torch/_utils.py, torch/serialization.py of PyTorch 2.13; docs/formats/torch_zip.md lists them.
-#include "format/torch_object.h"
+#include "pickle/rebuild.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 
-#include "format/names.h"
+#include "pickle/globals.h"
 #include "types/checked.h"
 
 namespace transload {

@@ -1,5 +1,5 @@
 // The table of nodes: see node_table.h. Large dicts share one open-addressing index over their entries.
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 #include <algorithm>
 #include <bit>

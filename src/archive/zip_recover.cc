@@ -1,4 +1,4 @@
-#include "format/zip_search.h"
+#include "archive/zip_recover.h"
 
 #include <cstring>
 

@@ -8,7 +8,7 @@
 #include "transload/error.h"
 #include "transload/state_dict.h"
 #include "types/checked.h"
-#include "types/node_table.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

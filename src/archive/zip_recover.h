@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "format/zip.h"
+#include "archive/zip_read.h"
 
 namespace transload {
 
