@@ -43,7 +43,7 @@ void convert_file(const ConvertArguments& arguments) {
   double seconds = 0;
   {
     ProgressLine progress;
-    options.engine.progress = progress.function();
+    options.io.progress = progress.function();
     result = convert(arguments.from, arguments.to, options, arguments.open);
     seconds = progress.seconds();
   }

@@ -75,7 +75,7 @@ StateDict tagged_contents(const Index& index) {
 
 // Of one format under the name of another. Other programs go by the name.
 std::string note_on_suffix(const Index& index) {
-  const std::string suffix = index.files.front().path.extension();
+  const std::string suffix = std::filesystem::path(index.files.front().name).extension();
   if (index.format == "torch_zip" && suffix == ".safetensors")
     return "  (note) a file of torch.save, whatever it is called: safetensors cannot open it; "
            "convert it\n";
@@ -106,7 +106,7 @@ void print_tree(const Index& index) {
       return known->second;
     }();
     if (place.depth == 0) {
-      std::cout << printable(index.files.front().path.string()) << ": " << index.format << ", "
+      std::cout << printable(index.files.front().name) << ": " << index.format << ", "
                 << value_line(index, place, is_plain, users) << "\n";
       if (const std::string note = note_on_suffix(index); !note.empty()) std::cout << note;
       for (const auto& [key, text] : index.metadata)
@@ -270,7 +270,7 @@ void write_values(Writer& json, const Index& index) {
     const Value& value = place.value;
     names_nbytes += place.name.size();
     if (names_nbytes > kNamesNbytes + kNameNbytes * ++count)
-      throw FormatError(index.files.front().path.string() +
+      throw FormatError(index.files.front().name +
                         ": its values have names so long that they cannot be listed");
     if (place.depth > kMaxDepth) return false;
     if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
@@ -290,7 +290,7 @@ void print_json(const Index& index, bool with_digests) {
   Writer json(out);
   json.StartObject();
   json.Key("file");
-  write(json, index.files.front().path.string());
+  write(json, index.files.front().name);
   json.Key("format");
   write(json, index.format);
   json.Key("tensors");

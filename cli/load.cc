@@ -21,7 +21,7 @@ void load_file(const LoadArguments& arguments) {
   double seconds = 0;
   {
     ProgressLine progress;
-    options.engine.progress = progress.function();
+    options.io.progress = progress.function();
     state = load(index, options);
     seconds = progress.seconds();
   }

@@ -14,7 +14,7 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  // For Engine::progress; empty if nothing is to be shown. Not to be called after this object is gone.
+  // For IoOptions::progress; empty if nothing is to be shown. Not to be called after this object is gone.
   ProgressFunction function();
   double seconds() const;  // since it was made
 

@@ -35,7 +35,7 @@ Manifest manifest_of(const Index& index) {
     const Tensor tensor = tensors[i].value.tensor();
     if (found[i].empty() && tensor.nbytes() > 0 &&
         tensors[i].value.storage_number() != Value::kNoStorage)
-      throw UnsupportedError(index.files.front().path.string() + ": \"" + tensors[i].name +
+      throw UnsupportedError(index.files.front().name + ": \"" + tensors[i].name +
                              "\" repeats the bytes of its storage too often to be digested");
     manifest[own_name(manifest, printable(tensors[i].name))] =
         fmt::format("{} {} {}", name(tensor.dtype()), tensor.shape().str(), found[i]);
@@ -100,9 +100,9 @@ void verify_file(const VerifyArguments& arguments) {
   double seconds = 0;
   {
     ProgressLine progress;
-    Engine engine;
-    engine.progress = progress.function();
-    result = verify(arguments.file, engine, arguments.open);
+    IoOptions io;
+    io.progress = progress.function();
+    result = verify(arguments.file, io, arguments.open);
     seconds = progress.seconds();
   }
   const std::string file = printable(arguments.file.string());

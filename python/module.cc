@@ -85,12 +85,12 @@ ProgressFunction progress_of(const nb::object& function) {
   };
 }
 
-Engine engine_of(const nb::dict& options) {
-  Engine engine;
-  engine.progress = progress_of(options["progress"]);
+IoOptions io_of(const nb::dict& options) {
+  IoOptions io;
+  io.progress = progress_of(options["progress"]);
   for (const auto& [device, stream] : nb::cast<Streams>(options["streams"]))
-    engine.streams.emplace_back(device_of(device), stream);
-  return engine;
+    io.streams.emplace_back(device_of(device), stream);
+  return io;
 }
 
 LoadOptions load_options(const nb::dict& options) {
@@ -106,7 +106,7 @@ LoadOptions load_options(const nb::dict& options) {
   for (const auto& [device, nbytes] :
        nb::cast<std::vector<std::pair<std::string, std::uint64_t>>>(options["memory_limits"]))
     load.memory_limits.emplace_back(device_of(device), nbytes);
-  load.engine = engine_of(options);
+  load.io = io_of(options);
   return load;
 }
 
@@ -219,7 +219,7 @@ void read_view(const Opened& opened, NodeId node, std::int64_t offset,
   StateDict target;
   target.set("tensor", to_tensor(live));
   FillOptions fill;
-  fill.engine = engine_of(options);
+  fill.io = io_of(options);
   const Index one = of_one(opened, view, opened.index.contents.nodes().storage_number(node));
   const nb::gil_scoped_release released;
   load_into(target, one, fill);
@@ -323,7 +323,7 @@ std::pair<Names, Names> fill(const Opened& opened, const nb::list& names, const 
   filling.select = selection_of(options);
   filling.strict = nb::cast<bool>(options["strict"]);
   filling.verify = nb::cast<bool>(options["verify"]);
-  filling.engine = engine_of(options);
+  filling.io = io_of(options);
   filling.transactional = nb::cast<bool>(options["transactional"]);
   const nb::gil_scoped_release released;
   const FillResult result = load_into(live, opened.index, filling);
@@ -340,7 +340,7 @@ std::pair<std::uint64_t, std::vector<std::string>> save_object(nb::handle object
   saving.compact = nb::cast<bool>(options["compact"]);
   saving.allow_objects = nb::cast<bool>(options["allow_objects"]);
   saving.map_location = map_location_of(options["map_location"]);
-  saving.engine = engine_of(options);
+  saving.io = io_of(options);
   for (const auto& [key, value] : nb::cast<Renames>(options["metadata"]))
     saving.metadata[key] = value;
   SaveResult result;

@@ -30,9 +30,9 @@ StateDict load(const Index& index, const LoadOptions& options) {
   const std::vector<Storage> targets = allocate_targets(plan, index, options.allocate);
   if (options.verify) {
     verify_texts(index);
-    run_verified_load(plan, index, targets, options.engine);
+    run_verified_load(plan, index, targets, options.io);
   } else {
-    run_load(plan, index, targets, options.engine);  // the only step that takes time
+    run_load(plan, index, targets, options.io);  // the only step that takes time
   }
   require_unchanged(index.files);
   return plan.contents.over(storages_in(plan, targets));  // now over real bytes
@@ -71,7 +71,7 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
   return memory;
 }
 
-VerifyResult verify(const std::filesystem::path& path, const Engine& engine,
+VerifyResult verify(const std::filesystem::path& path, const IoOptions& io,
                     const OpenOptions& open_options) {
   const Index index = open(path, open_options);
   verify_texts(index);
@@ -82,7 +82,7 @@ VerifyResult verify(const std::filesystem::path& path, const Engine& engine,
     (index.pieces[p].crc32 ? result.checked_nbytes : result.unchecked_nbytes) += nbytes;
     all.push_back(p);
   }
-  verify_pieces(index, all, engine);
+  verify_pieces(index, all, io);
   return result;
 }
 

@@ -57,7 +57,7 @@ FillResult fill_transactionally(const StateDict& live, const Index& index,
   const StateDict staged = load(index, {.map_location = kCpu,
                                         .select = {.at = options.select.at},
                                         .verify = options.verify,
-                                        .engine = options.engine});
+                                        .io = options.io});
   FillOptions of_part = options;
   of_part.select.at.clear();
   return load_state_dict(live, staged, of_part);
@@ -72,16 +72,16 @@ FillResult load_into(const StateDict& live, const std::filesystem::path& path,
 
 FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options) {
   if (options.transactional) return fill_transactionally(live, index, options);
-  const Matches matches = match(live, index.contents, options, index.files.front().path.string());
+  const Matches matches = match(live, index.contents, options, index.files.front().name);
   const Plan plan = plan_fill(matches, index, options);
   if (options.verify) {
     verify_texts(index);
-    verify_pieces(index, pieces_of(plan), options.engine);
+    verify_pieces(index, pieces_of(plan), options.io);
   }
   const std::vector<Storage> targets = allocate_targets(plan, index);  // what already lives
   std::vector<Reached> reached;
   try {
-    run_load(plan, index, targets, options.engine, &reached);
+    run_load(plan, index, targets, options.io, &reached);
     require_unchanged(index.files);
   } catch (Error& error) {
     error.add(told(plan.keys, far_of(plan, reached)));
@@ -91,7 +91,7 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
 }
 
 Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions& options) {
-  return plan_fill(match(live, index.contents, options, index.files.front().path.string()), index,
+  return plan_fill(match(live, index.contents, options, index.files.front().name), index,
                    options);
 }
 

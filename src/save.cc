@@ -74,17 +74,17 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
   }();
   SaveResult result{0, leftovers(path)};
   AtomicFile file(path);
-  file.reserve(layout.nbytes);
+  file.reserve(layout.files.front().nbytes);
   const auto put = [&](const Literal& literal) {
     file.write(literal.offset, std::as_bytes(std::span(literal.bytes)));
     result.nbytes = std::max(result.nbytes, literal.offset + literal.bytes.size());
   };
   for (const Literal& literal : layout.literals) put(literal);
-  const std::vector<std::uint32_t> crcs = write_pieces(layout.index, source, file, options.engine);
+  const std::vector<std::uint32_t> crcs = write_pieces(layout, source, file, options.io);
   if (format.seal) {
     for (const Literal& literal : format.seal(layout, crcs)) put(literal);
   }
-  for (const Piece& piece : layout.index.pieces)
+  for (const Piece& piece : layout.pieces)
     result.nbytes = std::max(result.nbytes, piece.extent.offset + piece.extent.nbytes);
   if (source.index) require_unchanged(source.index->files);
   file.commit();
@@ -95,7 +95,7 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
 SaveResult convert_shards(const Index& index, const std::filesystem::path& to, SaveOptions options,
                           const OpenOptions& open_options) {
   if (index.format != options.format) {
-    throw UnsupportedError(index.files.front().path.string() +
+    throw UnsupportedError(index.files.front().name +
                            ": is one file; only what is in shards is written in shards");
   }
   const Selection& chosen = options.select;
@@ -105,13 +105,13 @@ SaveResult convert_shards(const Index& index, const std::filesystem::path& to, S
   SaveResult result{0, leftovers(to)};
   AtomicFolder folder(to);
   for (const File& file : index.files) {
-    const Format& format = format_of(file.path);
-    const std::filesystem::path target = folder.path() / file.path.filename();
+    const Format& format = format_of(std::filesystem::path(file.name));
+    const std::filesystem::path target = folder.path() / std::filesystem::path(file.name).filename();
     if (format.lay_out) {
       options.format = format.name;
-      result.nbytes += convert(file.path, target, options, open_options).nbytes;
+      result.nbytes += convert(file.name, target, options, open_options).nbytes;
     } else {
-      const std::string text = read_text(file, 0, file.nbytes);
+      const std::string text = read_text(file, 0, file.nbytes());
       AtomicFile copy(target);
       copy.write(0, std::as_bytes(std::span(text)));
       copy.commit();
@@ -123,10 +123,10 @@ SaveResult convert_shards(const Index& index, const std::filesystem::path& to, S
 }
 
 // Of what a salvaged index holds the checksums decide: says in why_lost of each storage that is damaged.
-void compare_checksums(const Index& index, const Engine& engine,
+void compare_checksums(const Index& index, const IoOptions& io,
                        std::vector<std::string>& why_lost) {
   const auto compare = [&](std::span<const std::uint32_t> pieces) {
-    const std::vector<std::uint32_t> crcs = crcs_of(index, pieces, engine);
+    const std::vector<std::uint32_t> crcs = crcs_of(index, pieces, io);
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const Piece& piece = index.pieces[pieces[i]];
       if (crcs[i] != *piece.crc32)
@@ -192,7 +192,7 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
     throw UnsupportedError(from.string() + ": only files of torch.save can be recovered");
   std::vector<std::string> why_lost;
   const Index index = format.salvage(from, open_options, why_lost);
-  compare_checksums(index, options.engine, why_lost);
+  compare_checksums(index, options.io, why_lost);
   std::vector<bool> lost;
   for (const std::string& why : why_lost) lost.push_back(!why.empty());
   const StateDict kept = without(index.contents, lost);

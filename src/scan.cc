@@ -48,6 +48,9 @@ bool does_harm(const std::vector<PickleUse>& uses) {
 constexpr std::string_view kPrograms[] = {".py",  ".pyc",   ".so", ".pyd",
                                           ".dll", ".dylib", ".sh", ".exe"};
 
+// Where a part of a file begins in it.
+std::uint64_t base_of(const File& file) { return file.source->descriptor().begin; }
+
 class FileScan {
  public:
   explicit FileScan(const std::filesystem::path& path) : file_(open_file(path)) {
@@ -65,7 +68,7 @@ class FileScan {
   void look(const File& file, const std::string& where, int depth) {
     constexpr int kMostDepth = 4;
     if (depth > kMostDepth) return find(true, 0, where + ": archives in archives in archives");
-    const std::string head = read_text(file, 0, std::min<std::uint64_t>(file.nbytes, 1024));
+    const std::string head = read_text(file, 0, std::min<std::uint64_t>(file.nbytes(), 1024));
     if (head.starts_with("PK\3\4") || head.starts_with("PK\5\6"))
       archives(file, where, depth);
     else if (head.starts_with("\x93NUMPY"))
@@ -83,13 +86,13 @@ class FileScan {
     const std::string bytes = enough(file);
     const PickleScan first = scan_pickle(std::as_bytes(std::span(bytes)), where);
     if (first.broken.empty() || does_harm(first.uses) || bytes.starts_with("\x80"))
-      pickles(bytes, where, file.begin, Follow::some);
+      pickles(bytes, where, base_of(file), Follow::some);
   }
 
   // As much of the beginning as can be read as pickles: of bytes that are none a few, however many there are.
   static std::string enough(const File& file) {
     constexpr std::uint64_t kProbeNbytes = 64 << 10;
-    std::string begin = read_text(file, 0, std::min(file.nbytes, kProbeNbytes));
+    std::string begin = read_text(file, 0, std::min(file.nbytes(), kProbeNbytes));
     std::size_t at = 0;
     for (int i = 0; i < kLegacyPickles && at < begin.size(); ++i) {
       const PickleScan found = scan_pickle(std::as_bytes(std::span(begin).subspan(at)), "");
@@ -111,7 +114,7 @@ class FileScan {
 
   // What is read of it is broken off where more was needed.
   static std::string whole(const File& file) {
-    return read_text(file, 0, std::min(file.nbytes, kMaxPickleNbytes));
+    return read_text(file, 0, std::min(file.nbytes(), kMaxPickleNbytes));
   }
 
   void add(PickleScan& found, std::size_t at) {
@@ -246,14 +249,14 @@ class FileScan {
   // NumPy's .npy: a header, then bytes, or the pickle of an array of objects. numpy/lib/_format_impl.py.
   void array(const File& file, const std::string& where) {
     if (where.empty()) scan_.format = "npy";
-    const std::string head = read_text(file, 0, std::min<std::uint64_t>(file.nbytes, 1 << 16));
+    const std::string head = read_text(file, 0, std::min<std::uint64_t>(file.nbytes(), 1 << 16));
     const bool is_long = head.size() > 6 && head[6] != '\1';
     std::uint32_t header_nbytes = 0;
     if (head.size() >= 12) std::memcpy(&header_nbytes, head.data() + 8, is_long ? 4 : 2);
     const std::uint64_t data = 8 + (is_long ? 4 : 2) + std::uint64_t{header_nbytes};
-    if (data > file.nbytes) return broken(0, where + "an array cut short");
+    if (data > file.nbytes()) return broken(0, where + "an array cut short");
     // Whatever the header says is an array of objects, and it can say so in many ways: what follows is looked at.
-    const std::string rest = enough(part_of(file, data, file.nbytes - data, ""));
+    const std::string rest = enough(part_of(file, data, file.nbytes() - data, file.name));
     const bool of_objects =
         std::string_view(head).substr(0, data).find("'|O'") != std::string::npos;
     if (of_objects) {
@@ -269,12 +272,12 @@ class FileScan {
     try {
       const Format& format = format_of(file_);
       scan_.format = format.name;
-      const Index index = format.read(file_.path, {.keep_calls = true});
+      const Index index = format.read(file_.name, {.keep_calls = true});
       if (scan_.format == "shards") shards(index);
     } catch (const FormatError& error) {
       if (scan_.format.empty()) return false;
       // Any JSON could be an index; what is not called one is something else.
-      if (scan_.format == "shards" && !file_.path.string().ends_with(".index.json"))
+      if (scan_.format == "shards" && !file_.name.ends_with(".index.json"))
         scan_.format = "unknown";
       broken(0, error.what());
     } catch (const Error& error) {
@@ -286,10 +289,10 @@ class FileScan {
   // What an index of shards names.
   void shards(const Index& index) {
     for (const File& file : index.files) {
-      if (std::filesystem::equivalent(file.path, file_.path)) continue;
-      Scan found = scan(file.path);
+      if (std::filesystem::equivalent(file.name, file_.name)) continue;
+      Scan found = scan(file.name);
       scan_.broken = scan_.broken || found.broken;
-      const std::string name = file.path.filename().string();
+      const std::string name = std::filesystem::path(file.name).filename().string();
       for (PickleUse& use : found.uses) {
         use.member = name + "/" + use.member;
         scan_.uses.push_back(std::move(use));
@@ -303,11 +306,11 @@ class FileScan {
   void archives(File file, const std::string& where, int depth) {
     std::uint64_t begin;
     while ((begin = archive_begin(file)) > 0) {
-      archive(part_of(file, begin, file.nbytes - begin, ""), where, depth);
-      file = part_of(file, 0, begin, "");
+      archive(part_of(file, begin, file.nbytes() - begin, file.name), where, depth);
+      file = part_of(file, 0, begin, file.name);
     }
     archive(file, where, depth);
-    if (file.nbytes < file_.nbytes && depth == 0)
+    if (file.nbytes() < file_.nbytes() && depth == 0)
       scan_.format = "archives";
     else if (depth == 0 && scan_.format == "torch_zip")
       would_load();
@@ -318,11 +321,11 @@ class FileScan {
     std::vector<Finding> odd;
     try {
       ZipArchive zip(file, [&](std::uint64_t offset, const std::string& what) {
-        if (odd.size() < kMaxFindings) odd.push_back({true, file.begin + offset, where + what});
+        if (odd.size() < kMaxFindings) odd.push_back({true, base_of(file) + offset, where + what});
       });
       format = members(zip, where, depth);
     } catch (const Error& error) {
-      broken(file.begin, error.what());
+      broken(base_of(file), error.what());
       search(file, where);
     }
     // NumPy's archives of arrays have no folder.
@@ -382,7 +385,7 @@ class FileScan {
     const std::string name = lower(member.name);
     if (name.ends_with("/") && member.nbytes == 0) return;
     if (name.ends_with(".debug_pkl")) return;
-    if (member.deflated && (inflated_nbytes_ += member.nbytes) > kLeastInflated + 20 * file_.nbytes)
+    if (member.deflated && (inflated_nbytes_ += member.nbytes) > kLeastInflated + 20 * file_.nbytes())
       return broken(member.data_offset, label + ": more is packed in here than is looked at");
     if (name.ends_with(".pkl") || name.ends_with(".pickle")) {
       const std::string bytes = zip.read(member, kMaxPickleNbytes);
@@ -391,15 +394,15 @@ class FileScan {
       return remains(std::string_view(bytes).substr(end), label, member.data_offset + end);
     }
     const File inner = member.deflated
-                           ? file_of(zip.read(member, kMaxPickleNbytes), zip.file().path / label)
-                           : part_of(zip.file(), member.data_offset, member.nbytes, "");
+                           ? file_in_memory(zip.file().name + "/" + label, zip.read(member, kMaxPickleNbytes))
+                           : part_of(zip.file(), member.data_offset, member.nbytes, zip.file().name);
     look(inner, label, depth + 1);
   }
 
   // The reader's own word, since it checks more than names.
   void would_load() {
     try {
-      format_of(file_).read(file_.path, {.keep_calls = true});
+      format_of(file_).read(file_.name, {.keep_calls = true});
     } catch (const FormatError& error) {
       broken(0, error.what());
     } catch (const Error& error) {
@@ -426,7 +429,7 @@ class FileScan {
 
   // What stands before each member, against what the directory says; and what stands between them.
   void local_headers(ZipArchive& zip, std::vector<ZipMember*> all, const std::string& where) {
-    const std::uint64_t base = zip.file().begin;
+    const std::uint64_t base = base_of(zip.file());
     std::ranges::sort(all, {}, &ZipMember::header_offset);
     std::uint64_t end = 0;
     for (const ZipMember* member : all) {
@@ -450,8 +453,8 @@ class FileScan {
       end = std::max(end, member->data_offset + member->stored_nbytes + local.descriptor_nbytes);
     }
     between(zip.file(), end, zip.directory_offset(), where);
-    if (zip.end_offset() >= zip.file().nbytes) return;
-    const std::uint64_t behind = zip.file().nbytes - zip.end_offset();
+    if (zip.end_offset() >= zip.file().nbytes()) return;
+    const std::uint64_t behind = zip.file().nbytes() - zip.end_offset();
     find(false, base + zip.end_offset(),
          where + std::to_string(behind) + " bytes behind the archive");
     if (behind <= kMaxPickleNbytes)
@@ -463,16 +466,16 @@ class FileScan {
     if (begin >= end) return;
     const std::string gap = read_text(file, begin, std::min<std::uint64_t>(end - begin, 1 << 20));
     if (gap.find("PK\3\4") != std::string::npos)
-      find(true, file.begin + begin,
+      find(true, base_of(file) + begin,
            where + "a member between the others that the directory does not mention");
     else if (gap.find_first_not_of('\0') != std::string::npos)
-      find(begin == 0, file.begin + begin,
+      find(begin == 0, base_of(file) + begin,
            where + std::to_string(end - begin) + " bytes that belong to no member");
   }
 
   // No directory, or one that cannot be believed: whatever looks like a pickle's local header is followed.
   void search(const File& file, const std::string& where) {
-    const std::string bytes = read_text(file, 0, std::min(file.nbytes, kMaxPickleNbytes));
+    const std::string bytes = read_text(file, 0, std::min(file.nbytes(), kMaxPickleNbytes));
     std::size_t end;
     for (std::size_t at = bytes.find("PK\3\4"); at != std::string::npos;
          at = bytes.find("PK\3\4", end)) {

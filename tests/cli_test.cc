@@ -248,7 +248,7 @@ TEST_F(Cli, ConvertSaysWhatSafetensorsHasNoPlaceFor) {
   // Of what is selected alone.
   const Index views = open(kData / "torch-2.13/views_shared_storage.zip.pt");
   const Result one =
-      run("convert " + quoted(views.files[0].path) + " " + quoted(path("one.safetensors")) +
+      run("convert " + quoted(std::filesystem::path(views.files[0].name)) + " " + quoted(path("one.safetensors")) +
           " --keep " + quoted(fs::path(views.contents.tensors().front().name)));
   EXPECT_EQ(one.status, 0);
   EXPECT_EQ(one.err, "");

@@ -346,7 +346,7 @@ TEST_F(LoadInto, AFileCutShortWhileItIsReadListsWhatIsTorn) {
   StateDict live;
   for (int i = 0; i < 4; ++i) live.set("t" + std::to_string(i), zeros({3 << 20}, Dtype::float32));
   FillOptions options;
-  options.engine.threads = 1;
+  options.io.threads = 1;
   const Index index = open(path("big.pt"));
   const std::uint64_t middle = index.pieces[2].extent.offset + 4096;
   fs::resize_file(path("big.pt"), middle);
@@ -400,7 +400,7 @@ TEST(FlatIndex, RefusesKeysOfOneHash) {
 TEST_F(Load, AnExceptionOfTheProgressFunctionStopsTheLoad) {
   save(model(), path("m.pt"));
   LoadOptions options;
-  options.engine.progress = [](const Progress&) { throw std::runtime_error("stop"); };
+  options.io.progress = [](const Progress&) { throw std::runtime_error("stop"); };
   const auto before = memory_use(kCpu).allocated;
   EXPECT_THROW(load(path("m.pt"), options), std::runtime_error);
   EXPECT_EQ(memory_use(kCpu).allocated, before);
@@ -449,7 +449,7 @@ TEST_F(Save, KilledAtAnyMomentLeavesTheOldFileOrTheNewOne) {
   const auto saving = [&](bool again) {
     const pid_t child = fork();
     if (child == 0) {
-      do save(new_state, path("m.pt"), {.engine = {.threads = 1}});
+      do save(new_state, path("m.pt"), {.io = {.threads = 1}});
       while (again);
       _exit(0);
     }

@@ -164,7 +164,7 @@ TEST_F(OnEmulatedDevices, LiveTensorsAreFilledAfterWhatTheCallersStreamHasQueued
   load_into(
       live, file_,
       {.strict = false,
-       .engine = {.streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}}});
+       .io = {.streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}}});
   theirs.synchronize();
   EXPECT_EQ(element_bytes(target), element_bytes(state_.tensor("encoder.weight")));
 }

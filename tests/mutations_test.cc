@@ -48,7 +48,7 @@ LoadOptions to_cpu(bool verify) {
   return {.map_location = "cpu",
           .verify = verify,
           .memory_limits = {{kCpu, kMaxMemory / 4}},
-          .engine = {.staging_nbytes = 1 << 20, .threads = 1}};
+          .io = {.staging_nbytes = 1 << 20, .threads = 1}};
 }
 
 struct Golden {

@@ -57,13 +57,6 @@ class MapLocation {
   std::vector<Rule> rules_;
 };
 
-// Elements that are cast or rearranged on their way, as nested loops over source and target. Dimensions are in the
-// order that walks the source forwards. Strides are in elements, origins in bytes from the start of the storage.
-struct Box {
-  Dims shape, source_stride, target_stride;
-  std::uint64_t source_origin, target_origin;
-};
-
 // What is done to bytes between file and memory, in this order. One for each storage or tensor that needs it.
 struct Steps {
   std::uint8_t swap_nbytes = 1;  // reverse each unit of so many bytes

@@ -52,7 +52,7 @@ struct Selection {
   std::vector<std::pair<std::string, std::string>> rename{};
 };
 
-struct Engine {
+struct IoOptions {
   // Host memory for bytes on their way, at most. With all else that a load needs it stays below 64 MiB.
   std::uint64_t staging_nbytes = 48ull << 20;
   int threads = 0;  // that read or write; 0: as many as there are cores, at most 8
@@ -78,7 +78,7 @@ struct LoadOptions {
   bool verify = false;
   // What a load may take of a device, if that is less than what is free there, in bytes.
   std::vector<std::pair<Device, std::uint64_t>> memory_limits{};
-  Engine engine{};
+  IoOptions io{};
   OpenOptions open{};
 };
 
@@ -110,7 +110,7 @@ struct FillOptions {
   bool transactional = false;
   // Of files: compares their bytes with their checksums, where they have any, before the first live byte changes.
   bool verify = false;
-  Engine engine{};
+  IoOptions io{};
   OpenOptions open{};  // of the path
 };
 
@@ -141,7 +141,7 @@ struct SaveOptions {
   bool allow_objects = false;  // write inert objects of classes that are not plain data
   MapLocation map_location{};  // the tags to write; of the tensors' devices, unless said
   std::map<std::string, std::string> metadata{};  // of safetensors
-  Engine engine{};
+  IoOptions io{};
 };
 
 struct SaveResult {
@@ -168,7 +168,7 @@ struct VerifyResult {
 
 // Reads the whole file and compares each member of an archive with its checksum, which PyTorch never does. Throws
 // FormatError that names the members that differ, and all that open() throws.
-VerifyResult verify(const std::filesystem::path& path, const Engine& engine = {},
+VerifyResult verify(const std::filesystem::path& path, const IoOptions& io = {},
                     const OpenOptions& open_options = {});
 
 struct RecoverResult {

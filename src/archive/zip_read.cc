@@ -53,7 +53,7 @@ std::string label_of(const ZipMember& member) {
 namespace {
 
 [[noreturn]] void fail_at(const File& file, std::uint64_t offset, const std::string& what) {
-  throw FormatError(file.path.string() + ": offset " + std::to_string(offset) + ": " + what);
+  throw FormatError(file.name + ": offset " + std::to_string(offset) + ": " + what);
 }
 
 // What the end records of an archive say of its directory.
@@ -71,8 +71,8 @@ struct Tail {
 
 Tail read_tail(const File& file) {
   const std::uint64_t nbytes =
-      std::min(file.nbytes, kEndNbytes + kMaxCommentNbytes + kLocatorNbytes + kEnd64Nbytes);
-  Tail tail{read_text(file, file.nbytes - nbytes, nbytes), file.nbytes - nbytes, 0};
+      std::min(file.nbytes(), kEndNbytes + kMaxCommentNbytes + kLocatorNbytes + kEnd64Nbytes);
+  Tail tail{read_text(file, file.nbytes() - nbytes, nbytes), file.nbytes() - nbytes, 0};
   tail.found = tail.bytes.rfind("PK\5\6");
   if (tail.found != std::string::npos && nbytes - tail.found < kEndNbytes)
     tail.found = std::string::npos;
@@ -102,7 +102,7 @@ bool has_locator(const Tail& tail) {
 
 // Checked against the file.
 End find_end(const File& file) {
-  const std::uint64_t size = file.nbytes;
+  const std::uint64_t size = file.nbytes();
   if (size < kEndNbytes)
     fail_at(file, 0, "a zip archive of " + std::to_string(size) + " bytes, cut short");
   const Tail tail = read_tail(file);
@@ -185,7 +185,7 @@ void take_zip64(ZipMember& member, std::string_view extra,
 }  // namespace
 
 bool has_archive_end(const File& file) {
-  return file.nbytes >= kEndNbytes && read_tail(file).found != std::string::npos;
+  return file.nbytes() >= kEndNbytes && read_tail(file).found != std::string::npos;
 }
 
 std::uint64_t archive_begin(const File& file) {
@@ -280,7 +280,7 @@ ZipMember ZipArchive::read_entry(std::string_view entry, std::uint64_t where,
     fail_member("stored in " + std::to_string(member.stored_nbytes) + " bytes, and has " +
                 std::to_string(member.nbytes));
   }
-  const std::uint64_t size = file_.nbytes;
+  const std::uint64_t size = file_.nbytes();
   if (member.header_offset > size || size - member.header_offset < kLocalHeaderNbytes ||
       member.stored_nbytes > size - member.header_offset - kLocalHeaderNbytes) {
     fail_member(std::to_string(member.stored_nbytes) + " bytes at offset " +
@@ -345,7 +345,7 @@ ZipLocalHeader ZipArchive::local_header(const ZipMember& member) const {
                        at<std::uint32_t>(header, 18),
                        0};
   const std::uint64_t end = member.data_offset + member.stored_nbytes;
-  if (!(flags & kHasDescriptor) || file_.nbytes - end < 24) return local;
+  if (!(flags & kHasDescriptor) || file_.nbytes() - end < 24) return local;
   // 16 bytes, or 24 with sizes of 64 bits; its signature may be missing.
   const std::string descriptor = read_text(file_, end, 24);
   const bool is_signed = at<std::uint32_t>(descriptor, 0) == kDescriptor;
@@ -376,12 +376,12 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
     const std::uint64_t offset = member.header_offset;
     const auto label = [&] { return label_of(member); };
     const std::uint64_t header_nbytes = kLocalHeaderNbytes + member.name.size();
-    if (header_nbytes > file_.nbytes - offset)
+    if (header_nbytes > file_.nbytes() - offset)
       fail(offset, label() + ": the file ends in its local header");
     if (offset < window_offset || offset + header_nbytes > window_offset + window.size()) {
       const bool close = i + 1 < members.size() && members[i + 1]->header_offset - offset < kClose;
       window = read_text(file_, offset,
-                         close ? std::min(kWindow, file_.nbytes - offset) : header_nbytes);
+                         close ? std::min(kWindow, file_.nbytes() - offset) : header_nbytes);
       window_offset = offset;
     }
     const std::string_view header = std::string_view(window).substr(offset - window_offset);
@@ -395,11 +395,11 @@ void ZipArchive::find_data(std::vector<ZipMember*> members) {
       fail(offset, label() + " is \"" + std::string(local_name) + "\" in its local header");
     member.data_offset =
         offset + kLocalHeaderNbytes + at<std::uint16_t>(header, 26) + at<std::uint16_t>(header, 28);
-    if (member.data_offset > file_.nbytes ||
-        member.stored_nbytes > file_.nbytes - member.data_offset) {
+    if (member.data_offset > file_.nbytes() ||
+        member.stored_nbytes > file_.nbytes() - member.data_offset) {
       fail(offset, label() + ": " + std::to_string(member.stored_nbytes) + " bytes from offset " +
                        std::to_string(member.data_offset) + " on, beyond the file's " +
-                       std::to_string(file_.nbytes));
+                       std::to_string(file_.nbytes()));
     }
   }
 }
@@ -410,7 +410,7 @@ bool ZipArchive::find_data_anyway(ZipMember& member) const {
   const std::uint64_t name_offset = member.header_offset + kLocalHeaderNbytes;
   member.data_offset = name_offset + name_nbytes + at<std::uint16_t>(header, 28);
   return at<std::uint32_t>(header, 0) == kLocalHeader && name_nbytes == member.name.size() &&
-         name_nbytes <= file_.nbytes - name_offset &&
+         name_nbytes <= file_.nbytes() - name_offset &&
          read_text(file_, name_offset, name_nbytes) == member.name;
 }
 
@@ -426,7 +426,7 @@ std::string ZipArchive::read(ZipMember& member, std::uint64_t max_nbytes) {
 
 std::string read_member(const File& file, const ZipMember& member) {
   const auto fail = [&](std::uint64_t offset, const std::string& what) {
-    throw FormatError(file.path.string() + ": offset " + std::to_string(offset) + ": " +
+    throw FormatError(file.name + ": offset " + std::to_string(offset) + ": " +
                       label_of(member) + " " + what);
   };
   std::string stored = read_text(file, member.data_offset, member.stored_nbytes);
@@ -444,7 +444,7 @@ std::string read_member(const File& file, const ZipMember& member) {
   const std::unique_ptr<libdeflate_decompressor, void (*)(libdeflate_decompressor*)> inflate(
       libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
   if (!inflate)
-    throw IoError(file.path.string() + ": no memory to inflate " + label_of(member), ENOMEM);
+    throw IoError(file.name + ": no memory to inflate " + label_of(member), ENOMEM);
   if (libdeflate_deflate_decompress(inflate.get(), stored.data(), stored.size(), inflated.data(),
                                     inflated.size(), nullptr) != LIBDEFLATE_SUCCESS) {
     fail(member.data_offset,

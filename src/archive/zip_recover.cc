@@ -27,9 +27,9 @@ ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes, const LengthFunctio
     : file_(file) {
   // That of the first member: what looks like a header in a tensor's bytes has another.
   std::string folder;
-  for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes);) {
+  for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes());) {
     const std::string window = read_text(
-        file, begin, std::min(kWindow + kHeaderNbytes + kMaxNameNbytes, file.nbytes - begin));
+        file, begin, std::min(kWindow + kHeaderNbytes + kMaxNameNbytes, file.nbytes() - begin));
     std::uint64_t next = begin + kWindow;  // where the next window begins: behind what was found
     for (std::size_t here = window.find(kSignature); here < kWindow && here != std::string::npos;) {
       if (window.size() - here < kHeaderNbytes) break;
@@ -42,7 +42,7 @@ ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes, const LengthFunctio
       const std::uint64_t data_offset = name_end + at<std::uint16_t>(window, here + 28);
       std::uint64_t from = begin + here + 1;
       if (name.find('/') != std::string_view::npos && name.starts_with(folder) &&
-          data_offset <= file.nbytes) {
+          data_offset <= file.nbytes()) {
         if (folder.empty()) folder = name.substr(0, name.find('/') + 1);
         headers_.push_back(
             {std::string(name), begin + here, data_offset, at<std::uint16_t>(window, here + 6),
@@ -53,7 +53,7 @@ ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes, const LengthFunctio
         // Headers do not overlap, and what looks like one in the bytes of a storage is none.
         from = name_end;
         if (const auto length = length_of ? length_of(in_folder) : std::nullopt;
-            length && headers_.back().method == 0 && *length <= file.nbytes - data_offset)
+            length && headers_.back().method == 0 && *length <= file.nbytes() - data_offset)
           from = data_offset + *length;
       }
       next = std::max(next, from);
@@ -70,15 +70,15 @@ std::optional<ZipMember> ZipSearch::deflated(const Header& header) {
                    header.nbytes, header.data_offset, header.crc32,
                    true};
   if (!(header.flags & kHasDescriptor)) {
-    const bool is_there = member.stored_nbytes <= file_.nbytes - member.data_offset;
+    const bool is_there = member.stored_nbytes <= file_.nbytes() - member.data_offset;
     return is_there ? std::optional(member) : std::nullopt;
   }
   // The descriptor says how long the data before it is: that is how it is told from data that looks like one. Where many
   // have none the search for each would go to the end of the file.
-  for (std::uint64_t begin = member.data_offset; begin < file_.nbytes; begin += kWindow) {
-    const std::uint64_t nbytes = std::min(kWindow + kDescriptorNbytes, file_.nbytes - begin);
+  for (std::uint64_t begin = member.data_offset; begin < file_.nbytes(); begin += kWindow) {
+    const std::uint64_t nbytes = std::min(kWindow + kDescriptorNbytes, file_.nbytes() - begin);
     searched_nbytes_ += nbytes;
-    if (searched_nbytes_ > kLeastSearched + kMostSearches * file_.nbytes) return std::nullopt;
+    if (searched_nbytes_ > kLeastSearched + kMostSearches * file_.nbytes()) return std::nullopt;
     const std::string window = read_text(file_, begin, nbytes);
     for (std::size_t here = window.find(kDescriptor); here < kWindow && here != std::string::npos;
          here = window.find(kDescriptor, here + 1)) {
@@ -115,8 +115,8 @@ ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::s
     return &found_.back();
   }
   const std::uint64_t end = header.data_offset + nbytes;
-  if (nbytes > file_.nbytes - header.data_offset) {
-    why_not = "the file ends after " + std::to_string(file_.nbytes - header.data_offset) +
+  if (nbytes > file_.nbytes() - header.data_offset) {
+    why_not = "the file ends after " + std::to_string(file_.nbytes() - header.data_offset) +
               " of its " + std::to_string(nbytes) + " bytes";
     return nullptr;
   }
@@ -124,7 +124,7 @@ ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::s
   if ((header.flags & kHasDescriptor) && nbytes) {
     // Where the file ends inside of the descriptor there is no checksum, but all of the bytes.
     const std::string descriptor =
-        read_text(file_, end, std::min<std::uint64_t>(8, file_.nbytes - end));
+        read_text(file_, end, std::min<std::uint64_t>(8, file_.nbytes() - end));
     if (!kDescriptor.starts_with(std::string_view(descriptor).substr(0, 4))) {
       why_not = "what follows its bytes is not its end";
       return nullptr;
@@ -146,7 +146,7 @@ std::string ZipSearch::text(const std::string& name, std::uint64_t most_nbytes) 
     const std::optional<ZipMember> member = deflated(*found->second);
     return member && member->nbytes <= most_nbytes ? read_member(file_, *member) : "";
   }
-  std::uint64_t end = file_.nbytes;
+  std::uint64_t end = file_.nbytes();
   for (const Header& header : headers_) {
     if (header.offset >= found->second->data_offset) {
       end = header.offset;

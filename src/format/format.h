@@ -10,29 +10,16 @@
 #include <vector>
 
 #include "io/file.h"
+#include "plan/layout.h"
 #include "transload/transload.h"
 
 namespace transload {
 
 // The beginning of a file, for recognising it.
 struct Probe {
-  const std::filesystem::path& path;
+  const std::string& name;
   std::span<const std::byte> head;  // the first 1024 bytes, or all of a shorter file
   std::uint64_t nbytes;             // of the file
-};
-
-// Bytes of a file that are no tensor's: headers, the pickle, what stands between.
-struct Literal {
-  std::uint64_t offset;
-  std::string bytes;
-};
-
-// A file to be written: every offset is fixed.
-struct Layout {
-  Index index;                            // its pieces' extents lie in the one file, number 0
-  std::vector<Literal> literals;          // known before any tensor's bytes
-  std::uint64_t nbytes = 0;               // of the file, as far as it is known before seal()
-  std::shared_ptr<const void> of_format;  // what the format's own seal() wants to find again
 };
 
 struct Format {

@@ -83,14 +83,14 @@ const Format& format_of(const std::filesystem::path& path) {
 
 const Format& format_of(const File& file) {
   std::array<std::byte, kHeadNbytes> head;
-  const auto nbytes = static_cast<std::size_t>(std::min<std::uint64_t>(file.nbytes, kHeadNbytes));
+  const auto nbytes = static_cast<std::size_t>(std::min<std::uint64_t>(file.nbytes(), kHeadNbytes));
   read_at(file, 0, std::span(head).first(nbytes));
-  const Probe probe{file.path, std::span<const std::byte>(head).first(nbytes), file.nbytes};
+  const Probe probe{file.name, std::span<const std::byte>(head).first(nbytes), file.nbytes()};
   for (const Format* format : kFormats) {
     if (format->recognizes(probe)) return *format;
   }
   const std::string_view text(reinterpret_cast<const char*>(head.data()), nbytes);
-  throw FormatError(file.path.string() + ": " + diagnose(text, file.nbytes));
+  throw FormatError(file.name + ": " + diagnose(text, file.nbytes()));
 }
 
 const Format& format_named(std::string_view name) {

@@ -49,9 +49,9 @@ bool recognizes(const Probe& probe) {
 }
 
 std::string read_header(const File& file) {
-  const std::string path = file.path.string();
-  if (file.nbytes < kLengthNbytes)
-    throw FormatError(path + ": " + std::to_string(file.nbytes) +
+  const std::string path = file.name;
+  if (file.nbytes() < kLengthNbytes)
+    throw FormatError(path + ": " + std::to_string(file.nbytes()) +
                       " bytes; a safetensors file has 8 at least");
   const std::string length = read_text(file, 0, kLengthNbytes);
   const std::uint64_t nbytes = header_nbytes(std::as_bytes(std::span(length)));
@@ -59,9 +59,9 @@ std::string read_header(const File& file) {
     throw FormatError(path + ": offset 0: a header of " + std::to_string(nbytes) +
                       " bytes, at most " + std::to_string(kMaxHeaderNbytes) + " are allowed");
   }
-  if (nbytes > file.nbytes - kLengthNbytes) {
+  if (nbytes > file.nbytes() - kLengthNbytes) {
     throw FormatError(path + ": offset 0: a header of " + std::to_string(nbytes) +
-                      " bytes, the file has " + std::to_string(file.nbytes - kLengthNbytes) +
+                      " bytes, the file has " + std::to_string(file.nbytes() - kLengthNbytes) +
                       " left: cut short, copy it again");
   }
   return read_text(file, kLengthNbytes, nbytes);
@@ -76,7 +76,7 @@ void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, co
   };
   if (!std::ranges::is_sorted(order, {}, range)) std::ranges::sort(order, {}, range);
   const auto fail = [&](std::uint64_t at, const std::string& what) {
-    throw FormatError(file.path.string() + ": offset " + std::to_string(data_offset + at) + ": " +
+    throw FormatError(file.name + ": offset " + std::to_string(data_offset + at) + ": " +
                       what);
   };
   std::uint64_t end = 0;
@@ -92,12 +92,12 @@ void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, co
     end = entry.end;
     before = &entry;
   }
-  const std::uint64_t there = file.nbytes - data_offset;
+  const std::uint64_t there = file.nbytes() - data_offset;
   if (end > there) {
     const std::uint64_t whole = data_offset + end;
-    fail(there, "the file ends here, after " + std::to_string(file.nbytes) + " bytes of " +
+    fail(there, "the file ends here, after " + std::to_string(file.nbytes()) + " bytes of " +
                     std::to_string(whole) + ": " +
-                    std::to_string(percent_missing(file.nbytes, whole)) +
+                    std::to_string(percent_missing(file.nbytes(), whole)) +
                     " % are missing, up to the end of \"" + std::string(before->name) +
                     "\". Copy it again");
   }
@@ -165,7 +165,7 @@ Index read(const std::filesystem::path& path, const OpenOptions&) {
     index.storages.push_back({nbytes, 0, 1, entry.dtype, std::string(entry.name)});
     if (nbytes > 0)
       index.pieces.push_back(
-          {i, 0, nbytes, 1, 0, {0, data_offset + entry.begin, nbytes}, Encoding::as_is, {}});
+          {i, 0, nbytes, {0, data_offset + entry.begin, nbytes}});
   }
   index.metadata = std::move(header.metadata);
   restore_tied(*nodes, index, path.string());
@@ -228,10 +228,10 @@ class SafetensorsLayout {
     std::ranges::sort(pieces_, {}, [](const Piece& piece) {
       return std::pair(piece.storage, piece.extent.offset);
     });
-    layout.nbytes = text.size() + end_;
-    layout.index.contents = state_;
-    layout.index.pieces = std::move(pieces_);
-    layout.literals.push_back({0, std::move(text)});
+    layout.files.push_back({"", text.size() + end_});
+    layout.contents = state_;
+    layout.pieces = std::move(pieces_);
+    layout.literals.push_back({0, 0, std::move(text)});
     return layout;
   }
 
@@ -313,7 +313,7 @@ class SafetensorsLayout {
     const std::uint64_t origin = static_cast<std::uint64_t>(tensor.storage_offset()) * bits / 8;
     const auto add = [&](std::uint64_t byte_offset, std::uint64_t at, std::uint64_t nbytes) {
       pieces_.push_back(
-          {storage, byte_offset, nbytes, 1, 0, {0, end_ + at, nbytes}, Encoding::as_is, {}});
+          {storage, byte_offset, nbytes, {0, end_ + at, nbytes}});
     };
     if (tensor.is_contiguous()) return add(origin, 0, tensor.nbytes());
 

@@ -30,12 +30,12 @@ bool recognizes(const Probe& probe) {
 }
 
 WeightMap read_map(const File& file) {
-  const std::string path = file.path.string();
-  if (file.nbytes > kMaxIndexNbytes) {
-    throw FormatError(path + ": an index of shards of " + std::to_string(file.nbytes) +
+  const std::string path = file.name;
+  if (file.nbytes() > kMaxIndexNbytes) {
+    throw FormatError(path + ": an index of shards of " + std::to_string(file.nbytes()) +
                       " bytes, at most " + std::to_string(kMaxIndexNbytes) + " are read");
   }
-  const std::string text = read_text(file, 0, file.nbytes);
+  const std::string text = read_text(file, 0, file.nbytes());
   rapidjson::Document document;
   document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(
       text.data(), text.size());

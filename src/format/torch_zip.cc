@@ -100,8 +100,6 @@ void add_pieces(Index& index, std::shared_ptr<NodeTable> nodes, std::span<ZipMem
       index.pieces.push_back({i,
                               0,
                               storage.nbytes,
-                              1,
-                              0,
                               {0, record.data_offset, record.stored_nbytes},
                               record.deflated ? Encoding::deflated : Encoding::as_is,
                               record.crc32 ? std::optional(record.crc32) : std::nullopt});
@@ -123,12 +121,12 @@ std::string missing_part(const File& file) {
     read_values(pickle, index, {.keep_calls = true}, "", &nbytes);
     for (const StoredStorage& storage : index.storages)
       nbytes = checked_add(nbytes, checked_add(storage.nbytes, kLeastRecordNbytes, ""), "");
-    if (nbytes <= file.nbytes) {
+    if (nbytes <= file.nbytes()) {
       return "the directory, at the end, is not whole; what its values mention may all be there: "
              "recover writes what is whole into another file";
     }
-    return "there are " + std::to_string(file.nbytes) + " bytes of at least " +
-           std::to_string(nbytes) + ": " + std::to_string(percent_missing(file.nbytes, nbytes)) +
+    return "there are " + std::to_string(file.nbytes()) + " bytes of at least " +
+           std::to_string(nbytes) + ": " + std::to_string(percent_missing(file.nbytes(), nbytes)) +
            " % are missing. Copy it again, or write what is whole into another file with recover";
   } catch (const Error&) {
     return "";
@@ -195,7 +193,7 @@ void verify_texts(const File& file) {
     if (member.crc32 == 0 || member.name.substr(zip.root().size()).starts_with("/data/")) continue;
     const std::string text = zip.read(member, kMaxPickleNbytes);
     if (crc32_of(std::as_bytes(std::span(text))) == member.crc32) continue;
-    throw FormatError(file.path.string() + ": offset " + std::to_string(member.header_offset) +
+    throw FormatError(file.name + ": offset " + std::to_string(member.header_offset) +
                       ": member \"" + std::string(member.name) + "\" is not what was saved");
   }
 }
@@ -259,14 +257,14 @@ class Remains {
     if (archive_)
       search_.reset();
     else
-      search_.emplace(file_, file_.nbytes, lengths_);
+      search_.emplace(file_, file_.nbytes(), lengths_);
   }
 
   // Null, and why, if it is not there with so many bytes. Its checksum is still to be compared.
   ZipMember* find(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
     if (!archive_) return search_->find(name, nbytes, why_not);
     if (ZipMember* const member = find_in_directory(name, nbytes, why_not)) return member;
-    if (!search_) search_.emplace(file_, file_.nbytes, lengths_);
+    if (!search_) search_.emplace(file_, file_.nbytes(), lengths_);
     std::string not_by_header;
     return search_->find(name, nbytes, not_by_header);
   }
@@ -289,7 +287,7 @@ class Remains {
       why_not = "its header is damaged, and there is no checksum";
       return nullptr;
     }
-    if (member->stored_nbytes <= file_.nbytes - std::min(member->data_offset, file_.nbytes))
+    if (member->stored_nbytes <= file_.nbytes() - std::min(member->data_offset, file_.nbytes()))
       return member;
     why_not = "its header is damaged";
     return nullptr;
@@ -302,7 +300,7 @@ class Remains {
   }
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw FormatError(file_.path.string() + ": " + what);
+    throw FormatError(file_.name + ": " + what);
   }
 
   std::string member_text(const std::string& name) {
@@ -461,7 +459,7 @@ Layout lay_out(const StateDict& state, std::span<const std::string> tags,
                std::string_view file_name, const SaveOptions& options) {
   const std::vector<StorageRecord> records = plan_records(state, tags, options);
   Layout layout;
-  layout.index.contents = state;
+  layout.contents = state;
   auto planned = std::make_shared<TorchZipLayout>();
   planned->members = plan_members(root_folder(file_name),
                                   write_pickle(state, records, options.allow_objects), records);
@@ -473,12 +471,12 @@ Layout lay_out(const StateDict& state, std::span<const std::string> tags,
     if (record.key.empty()) continue;
     const std::size_t at = *member++;
     if (!record.nbytes) continue;
-    planned->piece_of_member[at] = static_cast<std::int64_t>(layout.index.pieces.size());
+    planned->piece_of_member[at] = static_cast<std::int64_t>(layout.pieces.size());
     const Extent extent{0, zip.data_offset(at), record.nbytes};
-    layout.index.pieces.push_back(
-        {i, record.begin, record.nbytes, 1, 0, extent, Encoding::as_is, std::nullopt});
+    layout.pieces.push_back(
+        {i, record.begin, record.nbytes, extent});
   }
-  layout.nbytes = zip.directory_offset();
+  layout.files.push_back({"", zip.directory_offset()});
   layout.of_format = std::move(planned);
   return layout;
 }
@@ -489,7 +487,7 @@ std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> c
   const ZipLayout& zip = planned.members.zip;
   std::vector<Literal> literals;
   std::vector<std::uint32_t> crcs(zip.size());
-  Literal literal{0, ""};
+  Literal literal{0, 0, ""};
   for (std::size_t i = 0; i < zip.size(); ++i) {
     literal.bytes += zip.header(i);
     const std::string& text = planned.members.texts[i];
@@ -497,7 +495,7 @@ std::vector<Literal> seal(const Layout& layout, std::span<const std::uint32_t> c
     if (piece >= 0) {
       crcs[i] = crc_of_piece[static_cast<std::size_t>(piece)];
       literals.push_back(std::move(literal));
-      literal = {zip.data_end(i), ""};
+      literal = {0, zip.data_end(i), ""};
     } else {
       crcs[i] = crc32_of(std::as_bytes(std::span(text)));
       literal.bytes += text;

@@ -30,4 +30,9 @@ bool goes_straight(const Transfer& transfer, const Index& index) {
          index.pieces[transfer.piece].encoding == Encoding::as_is;
 }
 
+std::span<const Piece> Index::pieces_of(std::uint32_t storage) const {
+  const auto found = std::ranges::equal_range(pieces, storage, {}, &Piece::storage);
+  return {found.begin(), found.end()};
+}
+
 }  // namespace transload

@@ -14,7 +14,7 @@ Plan plan_fill(const Matches& matches, const Index& index, const FillOptions& op
   const std::vector<std::uint32_t> pieces = pieces_by_storage(index);
   Plan plan;
   plan.rules.push_back("where the live tensor is");
-  plan.slot_nbytes = slot_nbytes(options.engine.staging_nbytes);
+  plan.slot_nbytes = slot_nbytes(options.io.staging_nbytes);
   plan.placements.resize(index.storages.size());
   std::map<const void*, std::uint32_t> target_of;  // by storage identity
   std::map<Device, DeviceNeed> needs;
@@ -61,7 +61,7 @@ Plan plan_fill(const Matches& matches, const Index& index, const FillOptions& op
     }
   }
   for (auto& [device, need] : needs) plan.devices.push_back(need);
-  finish(plan, index, options.engine);
+  finish(plan, index, options.io);
   return plan;
 }
 

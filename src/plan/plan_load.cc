@@ -35,7 +35,7 @@ class Planner {
         options_(options),
         memory_(memory),
         contents_(select(index.contents, options.select)) {
-    plan_.slot_nbytes = slot_nbytes(options.engine.staging_nbytes);
+    plan_.slot_nbytes = slot_nbytes(options.io.staging_nbytes);
     for (const auto& rule : options.map_location.rules()) plan_.rules.push_back(rule.str());
     plan_.rules.push_back("where it was saved");
     for (const MemoryUse& use : memory) {
@@ -60,7 +60,7 @@ class Planner {
     for (auto& [device, need] : needs_) plan_.devices.push_back(need);
     check_memory();
     plan_.contents = cast_contents();
-    finish(plan_, index_, options_.engine);
+    finish(plan_, index_, options_.io);
     return std::move(plan_);
   }
 
@@ -217,7 +217,7 @@ class Planner {
     return text;
   }
 
-  std::string in_file() const { return index_.files.front().path.string() + ": "; }
+  std::string in_file() const { return index_.files.front().name + ": "; }
 
   void place_storage(std::uint32_t s, std::uint32_t piece) {
     const Decision decision = decide(s);
@@ -273,7 +273,7 @@ class Planner {
     const auto next = static_cast<std::uint32_t>(plan_.targets.size());
     const auto [target, is_new] = mapped_files_.try_emplace(extent.file, next);
     if (is_new)
-      plan_.targets.push_back({kCpu, index_.files[extent.file].nbytes, std::nullopt, extent.file});
+      plan_.targets.push_back({kCpu, index_.files[extent.file].nbytes(), std::nullopt, extent.file});
     placement.target = target->second;
     placement.offset = extent.offset;
   }

@@ -43,7 +43,7 @@ std::string str(const Plan& plan, const Index& index) {
     text += '\n';
   }
   text += "read from " +
-          (index.files.empty() ? std::string("memory") : index.files.front().path.string()) + ": " +
+          (index.files.empty() ? std::string("memory") : index.files.front().name) + ": " +
           std::to_string(plan.transfer_nbytes) + " bytes in " +
           std::to_string(plan.transfers.size()) +
           (plan.transfers.size() == 1 ? " transfer" : " transfers") + "\n";

@@ -43,7 +43,7 @@ void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps step
   plan.steps.push_back(std::move(steps));
 }
 
-void finish(Plan& plan, const Index& index, const Engine& engine) {
+void finish(Plan& plan, const Index& index, const IoOptions& io) {
   std::sort(plan.transfers.begin(), plan.transfers.end(),
             [&](const Transfer& a, const Transfer& b) {
               const Extent &x = index.pieces[a.piece].extent, &y = index.pieces[b.piece].extent;
@@ -59,7 +59,7 @@ void finish(Plan& plan, const Index& index, const Engine& engine) {
   }
   const std::uint64_t useful = round_up(plan.transfer_nbytes, plan.slot_nbytes) * 2;
   if (staged)
-    plan.staging_nbytes = std::min(std::max(engine.staging_nbytes, 2 * plan.slot_nbytes), useful);
+    plan.staging_nbytes = std::min(std::max(io.staging_nbytes, 2 * plan.slot_nbytes), useful);
 }
 
 std::uint64_t rounded(std::uint64_t nbytes, const MemoryUse& memory) {

@@ -16,7 +16,7 @@ void add_boxed(Plan& plan, std::uint32_t piece, std::uint32_t target, Steps step
                std::uint32_t fills);
 
 // In file order, and what the plan needs besides.
-void finish(Plan& plan, const Index& index, const Engine& engine);
+void finish(Plan& plan, const Index& index, const IoOptions& io);
 
 // How many bytes of `allocated` an allocation takes.
 std::uint64_t rounded(std::uint64_t nbytes, const MemoryUse& memory);

@@ -1,7 +1,5 @@
 #include "transfer/engine.h"
 
-#include <sys/uio.h>
-
 #include <algorithm>
 #include <map>
 
@@ -45,19 +43,19 @@ std::string first_user(const Plan& plan, const Index& index, std::uint32_t stora
 class Loader {
  public:
   Loader(const Plan& plan, const Index& index, std::span<const Storage> targets,
-         const Engine& engine, std::vector<Reached>& reached, std::vector<std::uint32_t>* crcs)
+         const IoOptions& io, std::vector<Reached>& reached, std::vector<std::uint32_t>* crcs)
       : plan_(plan),
         index_(index),
         targets_(targets),
-        engine_(engine),
+        io_(io),
         reached_(reached),
         crcs_(crcs) {
-    threads_ = thread_count(engine.threads);
+    threads_ = thread_count(io.threads);
     for (const DeviceNeed& need : plan.devices) {
       if (need.device.kind == DeviceKind::cpu || need.device.kind == DeviceKind::meta) continue;
       streams_.emplace(
           need.device,
-          backend_for(need.device).open_stream(need.device, stream_of(engine, need.device)));
+          backend_for(need.device).open_stream(need.device, stream_of(io, need.device)));
     }
     make_slots();
   }
@@ -65,7 +63,7 @@ class Loader {
   void run() {
     std::exception_ptr error;
     try {
-      run_workers(threads_, engine_.progress, plan_.transfer_nbytes, done_nbytes_, stop_,
+      run_workers(threads_, io_.progress, plan_.transfer_nbytes, done_nbytes_, stop_,
                   [this](int number) { work(number); });
     } catch (...) {
       error = std::current_exception();
@@ -158,7 +156,7 @@ class Loader {
         if (next < begin || next > end + kGap || end - begin >= plan_.slot_nbytes) break;
         end = std::max(end, next + transfer(t).nbytes);
       }
-      if (end > begin) will_read(index_.files[file_of(first)], begin, end - begin);
+      if (end > begin) index_.files[file_of(first)].source->prefetch(begin, end - begin);
     }
   }
 
@@ -198,16 +196,16 @@ class Loader {
 
   void read_to_host(Group group) {
     std::byte gap[kGap];
-    std::vector<iovec> parts;
+    std::vector<std::span<std::byte>> parts;
     std::uint64_t at = file_offset(transfer(group.begin));
     for (std::uint32_t t = group.begin; t < group.end; ++t) {
       const Transfer& one = transfer(t);
-      if (const std::uint64_t between = file_offset(one) - at) parts.push_back({gap, between});
+      if (const std::uint64_t between = file_offset(one) - at) parts.push_back(std::span(gap).first(between));
       parts.push_back({targets_[one.target].data() + one.target_offset, one.nbytes});
       at = file_offset(one) + one.nbytes;
     }
-    read_parts(index_.files[file_of(transfer(group.begin))], file_offset(transfer(group.begin)),
-               parts);
+    index_.files[file_of(transfer(group.begin))].source->read(file_offset(transfer(group.begin)),
+                                                              parts);
     for (std::uint32_t t = group.begin; crcs_ && t < group.end; ++t) {
       const Transfer& one = transfer(t);
       check(t, {targets_[one.target].data() + one.target_offset, one.nbytes});
@@ -332,7 +330,7 @@ class Loader {
   const Plan& plan_;
   const Index& index_;
   std::span<const Storage> targets_;
-  const Engine& engine_;
+  const IoOptions& io_;
   std::vector<Reached>& reached_;
   std::vector<std::uint32_t>* crcs_;  // by transfer; null: nobody asks
   int threads_ = 1;
@@ -351,8 +349,8 @@ class Loader {
 
 }  // namespace
 
-std::uintptr_t stream_of(const Engine& engine, Device device) {
-  for (const auto& [of, stream] : engine.streams) {
+std::uintptr_t stream_of(const IoOptions& io, Device device) {
+  for (const auto& [of, stream] : io.streams) {
     if (of == device) return stream;
   }
   return 0;
@@ -384,19 +382,19 @@ std::vector<Storage> allocate_targets(const Plan& plan, const Index& index,
 }
 
 void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-              const Engine& engine, std::vector<Reached>* reached) {
+              const IoOptions& io, std::vector<Reached>* reached) {
   std::vector<Reached> own;
   std::vector<Reached>& states = reached ? *reached : own;
   states.assign(plan.transfers.size(), Reached::untouched);
   if (plan.transfers.empty()) return;
-  Loader(plan, index, targets, engine, states, nullptr).run();
+  Loader(plan, index, targets, io, states, nullptr).run();
 }
 
 void run_verified_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-                       const Engine& engine) {
+                       const IoOptions& io) {
   std::vector<Reached> reached(plan.transfers.size(), Reached::untouched);
   std::vector<std::uint32_t> crcs(plan.transfers.size());
-  if (!plan.transfers.empty()) Loader(plan, index, targets, engine, reached, &crcs).run();
+  if (!plan.transfers.empty()) Loader(plan, index, targets, io, reached, &crcs).run();
   // Transfers of one piece stand together, ascending, and a load's cover it.
   std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
   for (std::size_t t = 0; t < plan.transfers.size(); ++t) {
@@ -413,7 +411,7 @@ void run_verified_load(const Plan& plan, const Index& index, std::span<const Sto
     const std::uint32_t target = plan.placements[index.pieces[p].storage].target;
     if (target != Placement::kNowhere && plan.targets[target].mapped_file) mapped.push_back(p);
   }
-  verify_pieces(index, mapped, engine);
+  verify_pieces(index, mapped, io);
 }
 
 }  // namespace transload

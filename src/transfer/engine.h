@@ -19,13 +19,13 @@ enum class Reached : std::uint8_t { untouched, begun, done };
 // Reads every transfer's bytes to where they are to live: straight into host memory, through staging to a device, reads
 // and device copies at the same time. Returns when all is there. On failure it waits for what is under way, then throws.
 void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-              const Engine& engine, std::vector<Reached>* reached = nullptr);
+              const IoOptions& io, std::vector<Reached>* reached = nullptr);
 
 // The same of a load, whose transfers cover each piece, with the checksums of the file compared on the way.
 void run_verified_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-                       const Engine& engine);
+                       const IoOptions& io);
 
 // The caller's stream on a device, as the options name it; 0: none.
-std::uintptr_t stream_of(const Engine& engine, Device device);
+std::uintptr_t stream_of(const IoOptions& io, Device device);
 
 }  // namespace transload

@@ -12,17 +12,15 @@ constexpr std::uint64_t kPage = 4096, kAlignment = 64;
 
 }  // namespace
 
-std::vector<std::uint32_t> for_each_part(const Index& index, std::span<const std::uint32_t> pieces,
-                                         const Engine& engine,
+std::vector<std::uint32_t> for_each_part(std::span<const Piece> all, std::span<const std::uint32_t> pieces,
+                                         const IoOptions& io,
                                          const std::function<PartFunction()>& make_work) {
-  const std::uint64_t slot = slot_nbytes(engine.staging_nbytes);
+  const std::uint64_t slot = slot_nbytes(io.staging_nbytes);
   std::vector<Part> parts;
   std::uint64_t total = 0;
   for (const std::uint32_t p : pieces) {
-    const Piece& piece = index.pieces[p];
-    const std::uint64_t nbytes = piece.encoding == Encoding::as_is
-                                     ? piece.extent.nbytes
-                                     : index.storages[piece.storage].nbytes;
+    const Piece& piece = all[p];
+    const std::uint64_t nbytes = piece.nbytes;
     // The first one is shorter, so that the others begin with a page of the file.
     std::uint64_t most = slot - piece.extent.offset % kPage / kAlignment * kAlignment;
     for (std::uint64_t done = 0; done < nbytes; done += parts.back().nbytes, most = slot)
@@ -34,8 +32,8 @@ std::vector<std::uint32_t> for_each_part(const Index& index, std::span<const std
   std::atomic<std::uint64_t> done_nbytes = 0;
   std::atomic<bool> stop = false;
   const auto most_threads =
-      static_cast<int>(std::max<std::uint64_t>(1, engine.staging_nbytes / slot));
-  run_workers(std::min(thread_count(engine.threads), most_threads), engine.progress, total,
+      static_cast<int>(std::max<std::uint64_t>(1, io.staging_nbytes / slot));
+  run_workers(std::min(thread_count(io.threads), most_threads), io.progress, total,
               done_nbytes, stop, [&](int) {
                 const PartFunction work = make_work();
                 for (std::size_t i = next++; i < parts.size() && !stop; i = next++) {

@@ -19,8 +19,8 @@ struct Part {
 using PartFunction = std::function<std::uint32_t(const Part& part, const Part* ahead)>;
 
 // Calls make_work() on each thread, then what it gave for part after part of these pieces. Returns the pieces' CRC-32s.
-std::vector<std::uint32_t> for_each_part(const Index& index, std::span<const std::uint32_t> pieces,
-                                         const Engine& engine,
+std::vector<std::uint32_t> for_each_part(std::span<const Piece> all, std::span<const std::uint32_t> pieces,
+                                         const IoOptions& io,
                                          const std::function<PartFunction()>& make_work);
 
 }  // namespace transload

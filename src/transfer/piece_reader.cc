@@ -43,7 +43,7 @@ class PieceReader::Inflating {
   const Extent& extent() const { return index_.pieces[piece_].extent; }
 
   std::string where() const {
-    return index_.files[extent().file].path.string() + ": storage \"" +
+    return index_.files[extent().file].name + ": storage \"" +
            index_.storages[index_.pieces[piece_].storage].key + "\"";
   }
 
@@ -93,7 +93,7 @@ void PieceReader::read(std::uint32_t piece, std::uint64_t offset, std::span<std:
 void PieceReader::read_soon(std::uint32_t piece, std::uint64_t offset, std::uint64_t nbytes) const {
   const Piece& stored = index_.pieces[piece];
   if (stored.encoding == Encoding::as_is && nbytes)
-    will_read(index_.files[stored.extent.file], stored.extent.offset + offset, nbytes);
+    index_.files[stored.extent.file].source->prefetch(stored.extent.offset + offset, nbytes);
 }
 
 }  // namespace transload

@@ -25,7 +25,7 @@ void require_checksums(const Index& index,
     if (s < users.size() && users[s].empty()) users[s] = tensor.name;
   }
   const Piece& first = index.pieces[wrong.front()];
-  std::string text = index.files[first.extent.file].path.string() +
+  std::string text = index.files[first.extent.file].name +
                      ": the bytes of these storages are not those that were saved:";
   for (std::size_t i = 0; i < std::min(wrong.size(), kMostNamed); ++i) {
     const Piece& piece = index.pieces[wrong[i]];
@@ -38,10 +38,10 @@ void require_checksums(const Index& index,
 }
 
 std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint32_t> pieces,
-                                   const Engine& engine) {
-  return for_each_part(index, pieces, engine, [&] {
+                                   const IoOptions& io) {
+  return for_each_part(index.pieces, pieces, io, [&] {
     return [reader = std::make_shared<PieceReader>(index),
-            buffer = std::vector<std::byte>(slot_nbytes(engine.staging_nbytes))](
+            buffer = std::vector<std::byte>(slot_nbytes(io.staging_nbytes))](
                const Part& part, const Part* ahead) mutable {
       if (ahead) reader->read_soon(ahead->piece, ahead->offset, ahead->nbytes);
       const std::span bytes(buffer.data(), part.nbytes);
@@ -52,12 +52,12 @@ std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint
 }
 
 void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces,
-                   const Engine& engine) {
+                   const IoOptions& io) {
   std::vector<std::uint32_t> checked;
   for (const std::uint32_t p : pieces) {
     if (index.pieces[p].crc32) checked.push_back(p);
   }
-  const std::vector<std::uint32_t> crcs = crcs_of(index, checked, engine);
+  const std::vector<std::uint32_t> crcs = crcs_of(index, checked, io);
   std::vector<std::pair<std::uint32_t, std::uint32_t>> found;
   for (std::size_t i = 0; i < checked.size(); ++i) found.emplace_back(checked[i], crcs[i]);
   require_checksums(index, found);

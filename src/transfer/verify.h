@@ -16,9 +16,9 @@ void require_checksums(const Index& index,
 
 // Reads these pieces: the CRC-32 of each.
 std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint32_t> pieces,
-                                   const Engine& engine);
+                                   const IoOptions& io);
 
 // Reads these pieces and compares. Pieces without a checksum are not read.
-void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces, const Engine& engine);
+void verify_pieces(const Index& index, std::span<const std::uint32_t> pieces, const IoOptions& io);
 
 }  // namespace transload

@@ -19,9 +19,9 @@ namespace {
 // One thread's way to the bytes: a slot of staging, and streams to the devices it has met.
 class Fetcher {
  public:
-  Fetcher(const Index& layout, const ByteSource& source, std::span<const std::uint32_t> pieces,
-          const AtomicFile& file, const Engine& engine)
-      : layout_(layout), source_(source), pieces_(pieces), file_(file), engine_(engine) {
+  Fetcher(const Layout& layout, const ByteSource& source, std::span<const std::uint32_t> pieces,
+          const AtomicFile& file, const IoOptions& io)
+      : layout_(layout), source_(source), pieces_(pieces), file_(file), io_(io) {
     if (source.index) reader_.emplace(*source.index);
   }
 
@@ -76,7 +76,7 @@ class Fetcher {
                                          std::span<std::byte> bytes) {
     const Device device = storage.device();
     auto& stream = streams_[device];
-    if (!stream) stream = backend_for(device).open_stream(device, stream_of(engine_, device));
+    if (!stream) stream = backend_for(device).open_stream(device, stream_of(io_, device));
     stream->to_host(bytes, storage.data() + offset);
     stream->wait(stream->mark());
     return bytes;
@@ -86,16 +86,16 @@ class Fetcher {
   std::span<std::byte> staging(Device device, std::uint64_t phase, std::uint64_t nbytes) {
     if (!staging_.data()) {
       staging_ = backend_for(device).allocate_staging(
-          device, slot_nbytes(engine_.staging_nbytes) + AtomicFile::kAlignment);
+          device, slot_nbytes(io_.staging_nbytes) + AtomicFile::kAlignment);
     }
     return {staging_.data() + phase, nbytes};
   }
 
-  const Index& layout_;
+  const Layout& layout_;
   const ByteSource& source_;
   std::span<const std::uint32_t> pieces_;
   const AtomicFile& file_;
-  const Engine& engine_;
+  const IoOptions& io_;
   std::optional<PieceReader> reader_;
   Storage staging_;
   std::map<Device, std::unique_ptr<CopyStream>> streams_;
@@ -103,14 +103,14 @@ class Fetcher {
 
 }  // namespace
 
-std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source,
-                                        const AtomicFile& file, const Engine& engine) {
+std::vector<std::uint32_t> write_pieces(const Layout& layout, const ByteSource& source,
+                                        const AtomicFile& file, const IoOptions& io) {
   const std::vector<std::uint32_t> source_pieces =
       source.index ? pieces_by_storage(*source.index) : std::vector<std::uint32_t>();
   std::vector<std::uint32_t> all(layout.pieces.size());
   std::iota(all.begin(), all.end(), 0);
-  return for_each_part(layout, all, engine, [&] {
-    const auto fetcher = std::make_shared<Fetcher>(layout, source, source_pieces, file, engine);
+  return for_each_part(layout.pieces, all, io, [&] {
+    const auto fetcher = std::make_shared<Fetcher>(layout, source, source_pieces, file, io);
     return [&, fetcher](const Part& part, const Part* ahead) {
       if (ahead) fetcher->fetch_soon(*ahead);
       const std::span<const std::byte> bytes = fetcher->fetch(part);

@@ -7,6 +7,7 @@
 
 #include "device/backend.h"
 #include "io/atomic_file.h"
+#include "plan/layout.h"
 #include "transload/transload.h"
 
 namespace transload {
@@ -19,7 +20,7 @@ struct ByteSource {
 
 // Writes every piece of `layout` and returns their CRC-32s, by number. Devices are read and the file is written by
 // several threads at once; nothing is held but staging.
-std::vector<std::uint32_t> write_pieces(const Index& layout, const ByteSource& source,
-                                        const AtomicFile& file, const Engine& engine);
+std::vector<std::uint32_t> write_pieces(const Layout& layout, const ByteSource& source,
+                                        const AtomicFile& file, const IoOptions& io);
 
 }  // namespace transload

@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t nbyt
       load(path, {.map_location = "cpu",
                   .verify = verify,
                   .memory_limits = {{kCpu, kMemory}},
-                  .engine = {.staging_nbytes = 1 << 20, .threads = 1}});
+                  .io = {.staging_nbytes = 1 << 20, .threads = 1}});
     });
   };
   succeeds([&] {

@@ -14,7 +14,7 @@ void read(transload::ZipArchive& zip) {
     try {
       const std::string bytes = zip.read(member, kMaxNbytes);
       if (bytes.size() != member.nbytes ||
-          member.data_offset + member.stored_nbytes > zip.file().nbytes)
+          member.data_offset + member.stored_nbytes > zip.file().nbytes())
         std::abort();
       zip.local_header(member);
     } catch (const Error&) {
