@@ -4,6 +4,7 @@
 // fails is named by its number, and made again by TRANSLOAD_SEED=that number TRANSLOAD_MUTATIONS=1.
 #include <rapidjson/document.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <random>
