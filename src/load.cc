@@ -29,7 +29,7 @@ StateDict load(const Index& index, const LoadOptions& options) {
   // Too little memory fails here, early.
   const std::vector<Storage> targets = allocate_targets(plan, index, options.allocate);
   if (options.verify) {
-    verify_texts(index);
+    verify_metadata(index);
     run_verified_load(plan, index, targets, options.io);
   } else {
     run_load(plan, index, targets, options.io);  // the only step that takes time
@@ -74,7 +74,7 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
 VerifyResult verify(const std::filesystem::path& path, const IoOptions& io,
                     const OpenOptions& open_options) {
   const Index index = open(path, open_options);
-  verify_texts(index);
+  verify_metadata(index);
   VerifyResult result;
   std::vector<std::uint32_t> all;
   for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {

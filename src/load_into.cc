@@ -75,7 +75,7 @@ FillResult load_into(const StateDict& live, const Index& index, const FillOption
   const Matches matches = match(live, index.contents, options, index.files.front().name);
   const Plan plan = plan_fill(matches, index, options);
   if (options.verify) {
-    verify_texts(index);
+    verify_metadata(index);
     verify_pieces(index, pieces_of(plan), options.io);
   }
   const std::vector<Storage> targets = allocate_targets(plan, index);  // what already lives

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "format/format.h"
-#include "archive/zip_read.h"
 #include "io/atomic_file.h"
 #include "io/crc32.h"
 #include "io/file.h"
@@ -64,9 +63,14 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
                  const ByteSource& source, const std::filesystem::path& path,
                  const SaveOptions& options) {
   const Format& format = format_for(path, options.format);
+  const std::string name = path.filename().string();
   const Layout layout = [&] {
     try {
-      return format.lay_out(state, tags, path.filename().string(), options);
+      return format.lay_out(state, {.name = name,
+                                    .locations = tags,
+                                    .compact = options.compact,
+                                    .allow_objects = options.allow_objects,
+                                    .metadata = options.metadata});
     } catch (Error& error) {  // what the format cannot hold
       error.add("nothing was written to " + path.string());
       throw;
@@ -88,37 +92,6 @@ SaveResult write(const StateDict& state, std::span<const std::string> tags,
     result.nbytes = std::max(result.nbytes, piece.extent.offset + piece.extent.nbytes);
   if (source.index) require_unchanged(source.index->files);
   file.commit();
-  return result;
-}
-
-// Shard by shard, each as it is called and in its own format; then the index. The folder appears when all is there.
-SaveResult convert_shards(const Index& index, const std::filesystem::path& to, SaveOptions options,
-                          const OpenOptions& open_options) {
-  if (index.format != options.format) {
-    throw UnsupportedError(index.files.front().name +
-                           ": is one file; only what is in shards is written in shards");
-  }
-  const Selection& chosen = options.select;
-  if (!chosen.at.empty() || !chosen.keep.empty() || !chosen.drop.empty() || !chosen.rename.empty())
-    throw UnsupportedError(
-        "shards are written whole, as their index lists them; nothing is selected");
-  SaveResult result{0, leftovers(to)};
-  AtomicFolder folder(to);
-  for (const File& file : index.files) {
-    const Format& format = format_of(std::filesystem::path(file.name));
-    const std::filesystem::path target = folder.path() / std::filesystem::path(file.name).filename();
-    if (format.lay_out) {
-      options.format = format.name;
-      result.nbytes += convert(file.name, target, options, open_options).nbytes;
-    } else {
-      const std::string text = read_text(file, 0, file.nbytes());
-      AtomicFile copy(target);
-      copy.write(0, std::as_bytes(std::span(text)));
-      copy.commit();
-      result.nbytes += text.size();
-    }
-  }
-  folder.commit();
   return result;
 }
 
@@ -168,8 +141,6 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options, const OpenOptions& open_options) {
   Index index = open(from, open_options);
-  if (!options.format.empty() && format_named(options.format).is_folder)
-    return convert_shards(index, to, options, open_options);
   index.contents = select(index.contents, options.select);
   SaveOptions writing = options;
   if (writing.metadata.empty()) writing.metadata = index.metadata;
@@ -179,19 +150,20 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
 
 RecoverResult recover(const std::filesystem::path& from, const std::filesystem::path& to,
                       const SaveOptions& options, const OpenOptions& open_options) {
+  Opened opened(from);
   const Format& format = [&]() -> const Format& {
     try {
-      return format_of(from);
+      return format_of(opened);
     } catch (const FormatError&) {
-      // The first bytes say what a file is, and may be damaged too.
-      if (has_archive_end(open_file(from))) return format_named("torch_zip");
+      // The first bytes, which say what a file is, may be damaged too.
+      if (!opened.is_folder() && zip::has_end(opened.file())) return kTorchZip;
       throw;
     }
   }();
-  if (!format.salvage)
+  if (!format.recover)
     throw UnsupportedError(from.string() + ": only files of torch.save can be recovered");
   std::vector<std::string> why_lost;
-  const Index index = format.salvage(from, open_options, why_lost);
+  const Index index = format.recover(opened, open_options, why_lost);
   compare_checksums(index, options.io, why_lost);
   std::vector<bool> lost;
   for (const std::string& why : why_lost) lost.push_back(!why.empty());

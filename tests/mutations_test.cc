@@ -60,8 +60,9 @@ struct Golden {
 
 bool is_checked(const std::filesystem::path& path) {
   try {
-    ZipArchive zip(open_file(path));
-    for (const ZipMember& member : zip.members()) {
+    ZipContainer zip(open_file(path));
+    if (!zip.damage().empty()) return false;
+    for (const Member& member : zip.members()) {
       if (member.nbytes && !member.crc32) return false;
     }
     return true;

@@ -32,12 +32,14 @@ struct Box {
 // Where bytes of a storage lie in a file. Most storages are one piece; a tensor of a distributed checkpoint is one piece
 // for each block that a rank saved. When a file is laid out, pieces say where bytes will be written.
 struct Piece {
-  std::uint32_t storage;      // number in Index::storages
-  std::uint64_t byte_offset;  // of the piece's first byte in the storage; 0 with a box, which has its own origins
-  std::uint64_t nbytes;       // of the piece, decoded
-  Extent extent;              // the bytes as stored in the file
+  std::uint32_t storage;  // number in Index::storages
+  std::uint64_t
+      byte_offset;  // of the piece's first byte in the storage; 0 with a box, which has its own origins
+  std::uint64_t nbytes;  // of the piece, decoded
+  Extent extent;         // the bytes as stored in the file
   Encoding encoding = Encoding::as_is;
   std::optional<std::uint32_t> crc32{};  // of the whole piece, decoded
+  std::uint64_t skipped_nbytes = 0;      // decoded bytes of a deflated extent before the piece
   // The order of the piece's elements in the storage: from the file to the storage when reading, from the storage to
   // the file when writing. Null: the same order on both sides, without gaps.
   std::shared_ptr<const Box> box{};
@@ -50,8 +52,10 @@ struct MetadataMember {
   Extent extent;         // the bytes as stored in the file
   std::uint64_t nbytes;  // of the member, decoded
   Encoding encoding = Encoding::as_is;
-  std::optional<std::uint32_t> crc32;       // as the file states it; empty: the file has no checksum of it
-  std::optional<std::uint32_t> read_crc32;  // of the bytes that were read; empty: they were not needed
+  std::optional<std::uint32_t>
+      crc32;  // as the file states it; empty: the file has no checksum of it
+  std::optional<std::uint32_t>
+      read_crc32;  // of the bytes that were read; empty: they were not needed
 };
 
 struct StoredStorage {
@@ -66,12 +70,12 @@ struct StoredStorage {
 struct Index {
   std::string format;  // "torch_zip", "torchscript", "safetensors", "shards"
   std::vector<File> files;
-  std::vector<std::string> locations;           // "cuda:0": the tags saved with the storages
-  std::vector<StoredStorage> storages;          // numbered as contents.storages()
-  std::vector<Piece> pieces;                    // sorted by storage; see pieces_of()
+  std::vector<std::string> locations;            // "cuda:0": the tags saved with the storages
+  std::vector<StoredStorage> storages;           // numbered as contents.storages()
+  std::vector<Piece> pieces;                     // sorted by storage; see pieces_of()
   std::vector<MetadataMember> metadata_members;  // for verify(), which checks them too
-  StateDict contents;                           // every tensor on meta
-  std::map<std::string, std::string> metadata;  // __metadata__ of safetensors
+  StateDict contents;                            // every tensor on meta
+  std::map<std::string, std::string> metadata;   // __metadata__ of safetensors
 
   // The pieces that a storage's bytes lie in; none if it has no bytes. O(log n).
   std::span<const Piece> pieces_of(std::uint32_t storage) const;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "transload/source.h"
+
 namespace transload {
 
 // From harmless to not. Of a file, the worst of its uses.
@@ -56,5 +58,7 @@ struct Scan {
 // Reads every pickle in a file and the archive around it. Imports, calls and makes nothing. A file that is broken is no
 // error: what was found up to there is returned. Throws IoError if it cannot be read at all.
 Scan scan(const std::filesystem::path& path);
+// The same of any source; Scan::path is its name.
+Scan scan(const File& file);
 
 }  // namespace transload

@@ -63,6 +63,7 @@ File part_of(const File& file, std::uint64_t begin, std::uint64_t nbytes, std::s
 
 // Bytes in memory. The first takes over the bytes; the second borrows them: `owner` is kept alive until the last read.
 File file_in_memory(std::string name, std::string bytes);
-File file_in_memory(std::string name, std::span<const std::byte> bytes, std::shared_ptr<void> owner);
+File file_in_memory(std::string name, std::span<const std::byte> bytes,
+                    std::shared_ptr<void> owner);
 
 }  // namespace transload

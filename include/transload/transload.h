@@ -86,6 +86,8 @@ struct LoadOptions {
 // recognised by content. Of a model in shards, `path` is the folder or its index (*.index.json). Throws IoError,
 // FormatError, UnsupportedError, UnsafePickleError.
 Index open(const std::filesystem::path& path, const OpenOptions& options = {});
+// The same from any source: a part of a file, bytes in memory, a class of your own. See source.h.
+Index open(const File& file, const OpenOptions& options = {});
 
 // Every decision of load(): pure, allocates nothing, opens nothing. `memory` holds the devices that the
 // plan may use, as memory_for() gives them. Throws PlacementError (rules that conflict, a device that is

@@ -1,87 +1,85 @@
 #include "archive/zip_recover.h"
 
-#include <cstring>
+#include <algorithm>
 
-#include "transload/error.h"
+#include "io/file.h"
 
 namespace transload {
 namespace {
 
-constexpr std::uint64_t kWindow = 16 << 20;
-constexpr std::uint64_t kLeastSearched = 1 << 30, kMostSearches = 4;
-constexpr std::uint64_t kHeaderNbytes = 30, kMaxNameNbytes = 4096;  // APPNOTE.TXT 4.3.7
-constexpr std::uint64_t kDescriptorNbytes = 16;  // 4.3.9: signature, CRC, both sizes
-constexpr std::uint16_t kHasDescriptor = 0x0008;
-constexpr std::string_view kSignature = "PK\3\4", kDescriptor = "PK\7\10";
+using zip::at;
 
-template <class Number>
-Number at(std::string_view bytes, std::size_t offset) {
-  Number value;
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
+constexpr std::uint64_t kWindow = 16 << 20;
+constexpr std::uint64_t kLeastSearched = 1 << 30, kMostSearches = 4;  // for descriptors
+constexpr std::uint64_t kMaxNameNbytes = 4096;
+constexpr std::uint64_t kDescriptorNbytes = 16;  // signature, CRC, both sizes in 32 bits
+
+std::string wrong_length(std::uint64_t nbytes, std::uint64_t expected) {
+  return "it has " + std::to_string(nbytes) + " bytes, but the pickle says " +
+         std::to_string(expected);
 }
 
 }  // namespace
 
 ZipSearch::ZipSearch(const File& file, std::uint64_t nbytes, const LengthFunction& length_of)
     : file_(file) {
-  // That of the first member: what looks like a header in a tensor's bytes has another.
-  std::string folder;
   for (std::uint64_t begin = 0; begin < std::min(nbytes, file.nbytes());) {
     const std::string window = read_text(
-        file, begin, std::min(kWindow + kHeaderNbytes + kMaxNameNbytes, file.nbytes() - begin));
+        file, begin,
+        std::min(kWindow + zip::kLocalHeaderNbytes + kMaxNameNbytes, file.nbytes() - begin));
     std::uint64_t next = begin + kWindow;  // where the next window begins: behind what was found
-    for (std::size_t here = window.find(kSignature); here < kWindow && here != std::string::npos;) {
-      if (window.size() - here < kHeaderNbytes) break;
-      const std::uint64_t name_nbytes = at<std::uint16_t>(window, here + 26);
-      const bool is_there =
-          name_nbytes <= kMaxNameNbytes && window.size() - here - kHeaderNbytes >= name_nbytes;
-      const std::string_view name =
-          std::string_view(window).substr(here + kHeaderNbytes, is_there ? name_nbytes : 0);
-      const std::uint64_t name_end = begin + here + kHeaderNbytes + name_nbytes;
-      const std::uint64_t data_offset = name_end + at<std::uint16_t>(window, here + 28);
-      std::uint64_t from = begin + here + 1;
-      if (name.find('/') != std::string_view::npos && name.starts_with(folder) &&
-          data_offset <= file.nbytes()) {
-        if (folder.empty()) folder = name.substr(0, name.find('/') + 1);
-        headers_.push_back(
-            {std::string(name), begin + here, data_offset, at<std::uint16_t>(window, here + 6),
-             at<std::uint16_t>(window, here + 8), at<std::uint32_t>(window, here + 14),
-             at<std::uint32_t>(window, here + 18), at<std::uint32_t>(window, here + 22)});
-        const std::string in_folder(name.substr(folder.size()));
-        by_name_.try_emplace(in_folder, &headers_.back());
-        // Headers do not overlap, and what looks like one in the bytes of a storage is none.
-        from = name_end;
-        if (const auto length = length_of ? length_of(in_folder) : std::nullopt;
-            length && headers_.back().method == 0 && *length <= file.nbytes() - data_offset)
-          from = data_offset + *length;
-      }
-      next = std::max(next, from);
-      if (from >= begin + kWindow) break;
-      here = window.find(kSignature, from - begin);
-    }
+    search_window(window, begin, next, length_of);
     begin = next;
   }
 }
 
-std::optional<ZipMember> ZipSearch::deflated(const Header& header) {
-  if (header.method != 8) return std::nullopt;
-  ZipMember member{header.name,   header.offset,      header.stored_nbytes,
-                   header.nbytes, header.data_offset, header.crc32,
-                   true};
-  if (!(header.flags & kHasDescriptor)) {
+void ZipSearch::search_window(const std::string& window, std::uint64_t begin, std::uint64_t& next,
+                              const LengthFunction& length_of) {
+  for (std::size_t here = window.find(zip::kLocalSignature);
+       here < kWindow && here != std::string::npos;) {
+    if (window.size() - here < zip::kLocalHeaderNbytes) return;
+    std::uint64_t from = begin + here + 1;
+    const auto local = zip::decode_local_header(
+        std::string_view(window).substr(here, zip::kLocalHeaderNbytes + kMaxNameNbytes));
+    if (local && local->name.find('/') != std::string_view::npos &&
+        local->name.starts_with(folder_) && begin + here + local->header_nbytes <= file_.nbytes()) {
+      if (folder_.empty()) folder_ = local->name.substr(0, local->name.find('/') + 1);
+      const std::uint64_t data_offset = begin + here + local->header_nbytes;
+      headers_.push_back({std::string(local->name), begin + here, data_offset, *local});
+      const std::string name(local->name.substr(folder_.size()));
+      by_name_.try_emplace(name, &headers_.back());
+      // Headers do not overlap, and what looks like one within a storage's bytes is not a header.
+      from = begin + here + zip::kLocalHeaderNbytes + local->name.size();
+      const auto length = length_of ? length_of(name) : std::nullopt;
+      if (length && local->method == zip::kStored && *length <= file_.nbytes() - data_offset)
+        from = data_offset + *length;
+    }
+    next = std::max(next, from);
+    if (from >= begin + kWindow) return;
+    here = window.find(zip::kLocalSignature, from - begin);
+  }
+}
+
+// A deflated member as its local header states it, or else the descriptor behind its data; empty if neither does.
+std::optional<Member> ZipSearch::deflated(const Header& header) {
+  if (header.local.method != zip::kDeflated) return std::nullopt;
+  Member member{
+      header.name,         header.offset,      header.data_offset, header.local.stored_nbytes,
+      header.local.nbytes, header.local.crc32, Encoding::deflated};
+  if (!header.local.has_descriptor()) {
     const bool is_there = member.stored_nbytes <= file_.nbytes() - member.data_offset;
     return is_there ? std::optional(member) : std::nullopt;
   }
-  // The descriptor says how long the data before it is: that is how it is told from data that looks like one. Where many
-  // have none the search for each would go to the end of the file.
+  // The descriptor states how long the data before it is: that tells it from data that looks like one. The search is
+  // bounded, since for many members without a descriptor each would go to the end of the file.
   for (std::uint64_t begin = member.data_offset; begin < file_.nbytes(); begin += kWindow) {
     const std::uint64_t nbytes = std::min(kWindow + kDescriptorNbytes, file_.nbytes() - begin);
     searched_nbytes_ += nbytes;
     if (searched_nbytes_ > kLeastSearched + kMostSearches * file_.nbytes()) return std::nullopt;
     const std::string window = read_text(file_, begin, nbytes);
-    for (std::size_t here = window.find(kDescriptor); here < kWindow && here != std::string::npos;
-         here = window.find(kDescriptor, here + 1)) {
+    for (std::size_t here = window.find(zip::kDescriptorSignature);
+         here < kWindow && here != std::string::npos;
+         here = window.find(zip::kDescriptorSignature, here + 1)) {
       if (window.size() - here < kDescriptorNbytes) break;
       member.stored_nbytes = begin + here - member.data_offset;
       if (at<std::uint32_t>(window, here + 8) != member.stored_nbytes) continue;
@@ -93,68 +91,65 @@ std::optional<ZipMember> ZipSearch::deflated(const Header& header) {
   return std::nullopt;
 }
 
-ZipMember* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
-  const auto found = by_name_.find(name);
-  if (found == by_name_.end()) {
-    why_not = "it is not in what there is of the file";
+Member* ZipSearch::found(const Member& member) {
+  found_.push_back(member);
+  return &found_.back();
+}
+
+Member* ZipSearch::find(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
+  const auto at_name = by_name_.find(name);
+  if (at_name == by_name_.end()) {
+    why_not = "it is missing from the file";
     return nullptr;
   }
-  const Header& header = *found->second;
-  if (header.method != 0) {
-    const std::optional<ZipMember> member = deflated(header);
-    if (!member) {
-      why_not = "the file ends before its end, or it is compressed in a way that is not known";
-      return nullptr;
-    }
-    if (member->nbytes != nbytes) {
-      why_not = "it has " + std::to_string(member->nbytes) + " bytes, the pickle says " +
-                std::to_string(nbytes);
-      return nullptr;
-    }
-    found_.push_back(*member);
-    return &found_.back();
-  }
-  const std::uint64_t end = header.data_offset + nbytes;
-  if (nbytes > file_.nbytes() - header.data_offset) {
-    why_not = "the file ends after " + std::to_string(file_.nbytes() - header.data_offset) +
-              " of its " + std::to_string(nbytes) + " bytes";
+  const Header& header = *at_name->second;
+  if (header.local.method == zip::kStored) return find_stored(header, nbytes, why_not);
+  const std::optional<Member> member = deflated(header);
+  if (!member)
+    why_not = "the file ends before it does, or its compression method is not known";
+  else if (member->nbytes != nbytes)
+    why_not = wrong_length(member->nbytes, nbytes);
+  else
+    return found(*member);
+  return nullptr;
+}
+
+Member* ZipSearch::find_stored(const Header& header, std::uint64_t nbytes, std::string& why_not) {
+  const std::uint64_t there = file_.nbytes() - header.data_offset;
+  if (nbytes > there) {
+    why_not = "the file ends after " + std::to_string(there) + " of its " + std::to_string(nbytes) +
+              " bytes";
     return nullptr;
   }
-  std::uint32_t crc32 = header.crc32;
-  if ((header.flags & kHasDescriptor) && nbytes) {
-    // Where the file ends inside of the descriptor there is no checksum, but all of the bytes.
+  std::uint32_t crc32 = header.local.crc32;
+  if (header.local.has_descriptor() && nbytes) {
+    // A file that ends within the descriptor has no checksum, but all of the bytes.
     const std::string descriptor =
-        read_text(file_, end, std::min<std::uint64_t>(8, file_.nbytes() - end));
-    if (!kDescriptor.starts_with(std::string_view(descriptor).substr(0, 4))) {
-      why_not = "what follows its bytes is not its end";
+        read_text(file_, header.data_offset + nbytes, std::min<std::uint64_t>(8, there - nbytes));
+    if (!zip::kDescriptorSignature.starts_with(std::string_view(descriptor).substr(0, 4))) {
+      why_not = "its bytes are not followed by a data descriptor";
       return nullptr;
     }
     crc32 = descriptor.size() == 8 ? at<std::uint32_t>(descriptor, 4) : 0;
-  } else if (header.nbytes != nbytes && header.nbytes != 0xFFFFFFFF) {
-    why_not = "it has " + std::to_string(header.nbytes) + " bytes, the pickle says " +
-              std::to_string(nbytes);
+  } else if (header.local.nbytes != nbytes && header.local.nbytes != zip::kInZip64) {
+    why_not = wrong_length(header.local.nbytes, nbytes);
     return nullptr;
   }
-  found_.push_back({header.name, header.offset, nbytes, nbytes, header.data_offset, crc32, false});
-  return &found_.back();
+  return found({header.name, header.offset, header.data_offset, nbytes, nbytes, crc32});
 }
 
 std::string ZipSearch::text(const std::string& name, std::uint64_t most_nbytes) {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) return "";
-  if (found->second->method != 0) {
-    const std::optional<ZipMember> member = deflated(*found->second);
+  const Header& header = *found->second;
+  if (header.local.method != zip::kStored) {
+    const std::optional<Member> member = deflated(header);
     return member && member->nbytes <= most_nbytes ? read_member(file_, *member) : "";
   }
-  std::uint64_t end = file_.nbytes();
-  for (const Header& header : headers_) {
-    if (header.offset >= found->second->data_offset) {
-      end = header.offset;
-      break;
-    }
-  }
-  return read_text(file_, found->second->data_offset,
-                   std::min(most_nbytes, end - found->second->data_offset));
+  const auto next = std::ranges::find_if(
+      headers_, [&](const Header& h) { return h.offset >= header.data_offset; });
+  const std::uint64_t end = next == headers_.end() ? file_.nbytes() : next->offset;
+  return read_text(file_, header.data_offset, std::min(most_nbytes, end - header.data_offset));
 }
 
 }  // namespace transload

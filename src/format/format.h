@@ -1,58 +1,57 @@
-// A format reads a file into an Index, and lays a StateDict out as an Index of a file to be written. It never
-// touches a tensor's bytes. A format is one file here and its entry in formats.cc.
+// A format reads a file into an Index, and lays a StateDict out as files to be written. It never touches a tensor's bytes.
+// A format is one file in this folder and its entry in formats.cc.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "io/file.h"
+#include "format/opened.h"
 #include "plan/layout.h"
+#include "transload/index.h"
 #include "transload/transload.h"
 
 namespace transload {
 
-// The beginning of a file, for recognising it.
-struct Probe {
-  const std::string& name;
-  std::span<const std::byte> head;  // the first 1024 bytes, or all of a shorter file
-  std::uint64_t nbytes;             // of the file
+// What a layout depends on besides the state dict. All spans are by storage number.
+struct LayoutOptions {
+  std::string_view name;                   // of the file or folder to be written, without its path
+  std::span<const std::string> locations;  // the tags to write: "cuda:0"; empty: on meta, no bytes
+  std::span<const std::string>
+      files{};                 // the file to write a storage to, for formats of several files
+  bool compact = false;        // leave out bytes of storages that no tensor uses
+  bool allow_objects = false;  // write inert objects of classes that are not plain data
+  std::map<std::string, std::string> metadata{};
 };
 
 struct Format {
-  std::string_view name;             // as `inspect` prints it and `convert --to` takes it
-  bool (*recognizes)(const Probe&);  // by its first bytes, never by the file's suffix
-  Index (*read)(const std::filesystem::path&, const OpenOptions&);  // all but tensors' bytes
-  // The state dict's tensors keep their storages' numbers; `tags` has the location of each to be written, empty for
-  // one without bytes. `name` is the file's. Null: only read.
-  Layout (*lay_out)(const StateDict&, std::span<const std::string> tags, std::string_view name,
-                    const SaveOptions&);
-  // What is only known once the bytes were written: more literals. crc32: of each piece, by number. Null: nothing.
-  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32);
-  // Compares with its checksums what read() did read, and is no tensor's. Throws FormatError. Null: there are none.
-  void (*verify_texts)(const File&) = nullptr;
-  // As read(), of a file that is cut short or damaged: `lost` says of each storage why it is not there; empty: it is, as
-  // far as its checksum says. Null: what cannot be read is lost.
-  Index (*salvage)(const std::filesystem::path&, const OpenOptions&,
-                   std::vector<std::string>& lost) = nullptr;
-  // Several files of other formats, which convert() writes one by one.
-  bool is_folder = false;
+  std::string_view name;  // as `inspect` prints it and `convert --to` takes it
+  // By content: the first bytes, or the members of a container. Formats are asked in the order of formats.cc.
+  bool (*recognizes)(Opened&);
+  // Reads everything but tensors' bytes. Throws FormatError, UnsupportedError, UnsafePickleError, IoError.
+  Index (*read)(Opened&, const OpenOptions&);
+  // Fixes every offset of the files to be written. Throws UnsupportedError if the format cannot hold the state dict.
+  // Null: the format can only be read.
+  Layout (*lay_out)(const StateDict&, const LayoutOptions&) = nullptr;
+  // Returns the bytes that are known only after the pieces were written. crc32: of each piece, by number. Null: none.
+  std::vector<Literal> (*seal)(const Layout&, std::span<const std::uint32_t> crc32) = nullptr;
+  // Like read(), for a truncated or damaged file. Sets lost[s] to the reason that storage s cannot be recovered, or leaves
+  // it empty: the bytes are there, and their checksum decides. Null: not supported.
+  Index (*recover)(Opened&, const OpenOptions&, std::vector<std::string>& lost) = nullptr;
+  bool is_folder = false;  // a save makes a folder of files
 };
 
-extern const Format kTorchZip, kSafetensors, kShards;
+extern const Format kTorchZip, kSafetensors, kNpy, kNpz, kShards;
 
-// Storages without bytes for what an index has: each with an identity of its own, so that what shares one can be seen to.
+// Storages without bytes for those of an index: each has an identity of its own, so that shared ones can be told.
 std::vector<Storage> meta_storages(const Index& index);
 
-// The format of a file: the first that recognises it. Throws FormatError that says what the file is.
-const Format& format_of(const std::filesystem::path& path);
-const Format& format_of(const File& file);
-const Format& format_named(std::string_view name);  // UnsupportedError has the names there are
-
-// Compares with its checksums what of the files is no tensor's: the values above all.
-void verify_texts(const Index& index);
+// Returns the first format that recognizes the file. Throws FormatError that says what the file is instead.
+const Format& format_of(Opened& opened);
+// Throws UnsupportedError that lists the names of the formats.
+const Format& format_named(std::string_view name);
 
 }  // namespace transload

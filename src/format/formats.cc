@@ -1,22 +1,19 @@
-// The formats there are, and what a file is that none of them recognises.
+// The list of formats, and a diagnosis of files that none of them recognizes.
 #include <algorithm>
-#include <array>
 
 #include "format/format.h"
-#include "types/checked.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {
 
-constexpr std::size_t kHeadNbytes = 1024;
+// The first that recognizes a file reads it, so the strictest come first.
+const Format* const kFormats[] = {&kNpz, &kTorchZip, &kSafetensors, &kNpy, &kShards};
 
-// The first that recognises a file reads it, so the strictest come first.
-const Format* const kFormats[] = {&kTorchZip, &kSafetensors, &kShards};
-
-// What people hand over instead of a model, by its first bytes, and what to do.
+// Files that people pass instead of a model, by the bytes at an offset, and the way out.
 struct Other {
-  std::string_view begin, what;
-  std::size_t at = 0;
+  std::string_view bytes, diagnosis;
+  std::size_t offset = 0;
 };
 constexpr Other kOthers[] = {
     {"version https://git-lfs",
@@ -39,7 +36,6 @@ constexpr Other kOthers[] = {
      257},
     {"GGUF", "this is GGUF, a format of llama.cpp, which is not read"},
     {"\x89HDF", "this is HDF5, as Keras saves models, which is not read"},
-    {"\x93NUMPY", "this is an array of NumPy's, not a model; numpy.load opens it"},
     {"\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E",
      "this is PyTorch's legacy stream (before 1.6, or saved with "
      "_use_new_zipfile_serialization=False), which is not read yet; save it again: "
@@ -51,15 +47,16 @@ constexpr Other kOthers[] = {
 };
 
 std::string diagnose(std::string_view head, std::uint64_t nbytes) {
-  if (nbytes == 0) return "the file is empty: a save or a download that broke off";
+  if (nbytes == 0) return "the file is empty (an interrupted save or download)";
   for (const Other& other : kOthers) {
-    if (head.size() > other.at && head.substr(other.at).starts_with(other.begin))
-      return std::string(other.what);
+    if (head.size() > other.offset && head.substr(other.offset).starts_with(other.bytes))
+      return std::string(other.diagnosis);
   }
-  if (nbytes < 9)
-    return "a file of " + std::to_string(nbytes) +
-           " bytes: a save or a download that broke off, or no model";
-  return "neither a file of torch.save nor safetensors";
+  if (nbytes < 9) {
+    return "the file has only " + std::to_string(nbytes) +
+           " bytes (an interrupted save or download, or not a model)";
+  }
+  return "this is neither a file of torch.save nor safetensors";
 }
 
 }  // namespace
@@ -75,22 +72,11 @@ std::vector<Storage> meta_storages(const Index& index) {
   return storages;
 }
 
-const Format& format_of(const std::filesystem::path& path) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return kShards;
-  return format_of(open_file(path));
-}
-
-const Format& format_of(const File& file) {
-  std::array<std::byte, kHeadNbytes> head;
-  const auto nbytes = static_cast<std::size_t>(std::min<std::uint64_t>(file.nbytes(), kHeadNbytes));
-  read_at(file, 0, std::span(head).first(nbytes));
-  const Probe probe{file.name, std::span<const std::byte>(head).first(nbytes), file.nbytes()};
+const Format& format_of(Opened& opened) {
   for (const Format* format : kFormats) {
-    if (format->recognizes(probe)) return *format;
+    if (format->recognizes(opened)) return *format;
   }
-  const std::string_view text(reinterpret_cast<const char*>(head.data()), nbytes);
-  throw FormatError(file.name + ": " + diagnose(text, file.nbytes()));
+  throw FormatError(opened.name() + ": " + diagnose(opened.head(), opened.nbytes()));
 }
 
 const Format& format_named(std::string_view name) {
@@ -99,25 +85,23 @@ const Format& format_named(std::string_view name) {
     if (format->name == name) return *format;
     names += (names.empty() ? "" : ", ") + std::string(format->name);
   }
-  throw UnsupportedError("no format is called \"" + std::string(name) + "\"; there are " + names);
+  throw UnsupportedError("unknown format \"" + std::string(name) + "\"; the formats are " + names);
 }
 
 std::vector<std::pair<std::string, bool>> formats() {
   std::vector<std::pair<std::string, bool>> all;
-  for (const Format* format : kFormats)
-    all.emplace_back(format->name, format->lay_out != nullptr || format->is_folder);
+  for (const Format* format : kFormats) all.emplace_back(format->name, format->lay_out != nullptr);
   return all;
 }
 
-void verify_texts(const Index& index) {
-  for (const File& file : index.files) {
-    const Format& format = format_of(file);
-    if (format.verify_texts) format.verify_texts(file);
-  }
+Index open(const std::filesystem::path& path, const OpenOptions& options) {
+  Opened opened(path);
+  return format_of(opened).read(opened, options);
 }
 
-Index open(const std::filesystem::path& path, const OpenOptions& options) {
-  return format_of(path).read(path, options);
+Index open(const File& file, const OpenOptions& options) {
+  Opened opened(file);
+  return format_of(opened).read(opened, options);
 }
 
 }  // namespace transload

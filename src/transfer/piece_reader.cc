@@ -85,6 +85,7 @@ void PieceReader::read(std::uint32_t piece, std::uint64_t offset, std::span<std:
     read_at(index_.files[stored.extent.file], stored.extent.offset + offset, bytes);
     return;
   }
+  offset += stored.skipped_nbytes;
   if (!inflating_ || inflating_->piece() != piece || inflating_->position() > offset)
     inflating_ = std::make_unique<Inflating>(index_, piece);
   inflating_->read(offset, bytes);

@@ -1,5 +1,6 @@
 #include "transfer/verify.h"
 
+#include "archive/container.h"
 #include "io/crc32.h"
 #include "transfer/piece_reader.h"
 #include "transfer/parts.h"
@@ -35,6 +36,22 @@ void require_checksums(const Index& index,
   if (wrong.size() > kMostNamed)
     text += "\n  and " + std::to_string(wrong.size() - kMostNamed) + " more";
   throw FormatError(text);
+}
+
+void verify_metadata(const Index& index) {
+  for (const MetadataMember& member : index.metadata_members) {
+    if (!member.crc32) continue;
+    const File& file = index.files[member.extent.file];
+    const auto crc32 = member.read_crc32 ? *member.read_crc32 : [&] {
+      const std::string bytes =
+          read_member(file, {member.name, 0, member.extent.offset, member.extent.nbytes,
+                             member.nbytes, *member.crc32, member.encoding});
+      return crc32_of(std::as_bytes(std::span(bytes)));
+    }();
+    if (crc32 == *member.crc32) continue;
+    throw FormatError(file.name + ": offset " + std::to_string(member.extent.offset) +
+                      ": member \"" + member.name + "\" differs from its checksum");
+  }
 }
 
 std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint32_t> pieces,

@@ -14,6 +14,10 @@ namespace transload {
 void require_checksums(const Index& index,
                        std::span<const std::pair<std::uint32_t, std::uint32_t>> found);
 
+// Compares the metadata members with their checksums: those that were not read yet are read. Throws FormatError that names
+// the first that differs.
+void verify_metadata(const Index& index);
+
 // Reads these pieces: the CRC-32 of each.
 std::vector<std::uint32_t> crcs_of(const Index& index, std::span<const std::uint32_t> pieces,
                                    const IoOptions& io);
