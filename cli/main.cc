@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "commands.h"
+#include "transload/version.h"
 #include "words.h"
 
 namespace {
@@ -116,7 +117,7 @@ std::set<std::string> writable_formats() {
 int run(int argc, char** argv) {
   CLI::App app(
       "Moves models between files and devices: each byte once, straight to where it is to live.");
-  app.set_version_flag("--version", "transload " TRANSLOAD_VERSION);
+  app.set_version_flag("--version", std::string("transload ") + kVersion);
   app.require_subcommand(1);
   app.get_formatter()->column_width(30);
   app.footer(

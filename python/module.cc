@@ -14,6 +14,7 @@
 
 #include "convert.h"
 #include "errors.h"
+#include "transload/version.h"
 #include "values/node_table.h"
 
 namespace transload::python {
@@ -414,7 +415,7 @@ void define_index(nb::module_& module) {
 NB_MODULE(_core, module) {
   define_errors(module);
   define_index(module);
-  module.attr("__version__") = TRANSLOAD_VERSION;
+  module.attr("__version__") = transload::kVersion;
   module.def("open", open_file);
   module.def("save", save_object);
   module.def("human_bytes", human_bytes);

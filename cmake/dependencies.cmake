@@ -1,0 +1,55 @@
+# Looks up everything that the chosen parts need. What is missing is named all at once, with the command that installs it.
+set(missing "")
+macro(transload_require found package)  # the variable that says whether it was found, and Debian's package
+  if(NOT ${found})
+    list(APPEND missing ${package})
+  endif()
+endmacro()
+
+# The library.
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(ZLIB QUIET)
+transload_require(ZLIB_FOUND zlib1g-dev)
+find_package(PkgConfig QUIET)
+transload_require(PkgConfig_FOUND pkg-config)
+if(PkgConfig_FOUND)
+  pkg_check_modules(TRANSLOAD_LIBDEFLATE QUIET IMPORTED_TARGET libdeflate)
+endif()
+transload_require(TRANSLOAD_LIBDEFLATE_FOUND libdeflate-dev)
+find_package(RapidJSON QUIET)
+transload_require(RapidJSON_FOUND rapidjson-dev)
+
+if(TRANSLOAD_NN)  # compiles its kernels to PTX
+  find_program(TRANSLOAD_CLANG NAMES clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14)
+  mark_as_advanced(TRANSLOAD_CLANG)
+  transload_require(TRANSLOAD_CLANG clang)
+endif()
+if(TRANSLOAD_CLI)
+  find_package(fmt QUIET)
+  transload_require(fmt_FOUND libfmt-dev)
+  find_package(CLI11 QUIET)
+  transload_require(CLI11_FOUND libcli11-dev)
+  find_package(OpenSSL QUIET)
+  transload_require(OPENSSL_FOUND libssl-dev)
+endif()
+if(TRANSLOAD_TESTS)
+  find_package(GTest QUIET)
+  transload_require(GTest_FOUND libgtest-dev)
+endif()
+if(TRANSLOAD_FUZZ AND PkgConfig_FOUND)
+  pkg_check_modules(TRANSLOAD_PYTHON_EMBED QUIET IMPORTED_TARGET python3-embed)
+  transload_require(TRANSLOAD_PYTHON_EMBED_FOUND python3-dev)
+endif()
+
+if(missing)
+  list(JOIN missing " " packages)
+  set(parts "")
+  if(TRANSLOAD_PYTHON)
+    string(APPEND parts "\nThe Python package contains the program `transload`, so it is built with all that the program needs.")
+  endif()
+  message(FATAL_ERROR "transload needs libraries or programs that were not found. On Debian and Ubuntu they are in the packages\n"
+    "    ${packages}\n"
+    "Install them with `make packages` in transload's folder, or with\n"
+    "    sudo apt-get install ${packages}${parts}")
+endif()
