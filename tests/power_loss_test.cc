@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdarg>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -63,16 +64,22 @@ Function* next(const char* name) {
 // In the program these come before those of the C library.
 extern "C" {
 
-int mkostemps(char* name, int suffix_nbytes, int flags) {
-  const int descriptor = next<int(char*, int, int)>("mkostemps")(name, suffix_nbytes, flags);
+int open(const char* name, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  const int descriptor = next<int(const char*, int, ...)>("open")(name, flags, mode);
+  if (!(flags & O_CREAT) || descriptor < 0) return descriptor;
   if (const auto path = watched_path(name)) note({Call::Kind::make_file, *path, "", 0, ""});
   return descriptor;
 }
 
-char* mkdtemp(char* name) {
-  char* const made = next<char*(char*)>("mkdtemp")(name);
-  if (const auto path = watched_path(name)) note({Call::Kind::make_folder, *path, "", 0, ""});
-  return made;
+int mkdir(const char* name, mode_t mode) noexcept {
+  const int failed = next<int(const char*, mode_t)>("mkdir")(name, mode);
+  const auto path = watched_path(std::string(name));
+  if (path && !failed) note({Call::Kind::make_folder, *path, "", 0, ""});
+  return failed;
 }
 
 ssize_t pwrite(int descriptor, const void* bytes, size_t nbytes, off_t offset) {

@@ -1,4 +1,5 @@
-// A file that is written beside its target and takes its place whole, or not at all.
+// Files and folders that replace their target whole or not at all: written beside it under a temporary name, synced, and
+// renamed over it. A crash at any time leaves the old file or the new one.
 #pragma once
 
 #include <cstdint>
@@ -8,34 +9,37 @@
 
 namespace transload {
 
-// Until commit() the target is untouched; without it the destructor removes what was written.
+// The target is untouched until commit(). Without a commit the destructor removes the temporary file.
+//
+// The new file gets the mode of the file that it replaces; where there is none, 0666 without the bits of the umask.
 class AtomicFile {
  public:
-  // Throws IoError: no such folder, no permission.
+  // Throws IoError if no file can be created in the target's folder.
   explicit AtomicFile(const std::filesystem::path& target);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  const std::filesystem::path& path() const { return path_; }  // of what is being written
-  // Takes the room on the disk now: IoError if there is not as much.
+  const std::filesystem::path& path() const { return path_; }  // of the temporary file
+  // Allocates disk space for the first `nbytes` bytes. Throws IoError if there is not enough.
   void reserve(std::uint64_t nbytes);
-  // Any thread may write any place. Long stretches that lie in memory as in the file, at the same distance from a multiple
-  // of kAlignment, go to the disk past the page cache: through it a durable save takes up to twice as long.
+  // Writes `bytes` at `offset`; any thread may call it. Long spans whose address and offset differ by a multiple of kAlignment
+  // are written with O_DIRECT: through the page cache a save takes up to twice as long.
   void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
   static constexpr std::uint64_t kAlignment = 4096;
-  bool wants_aligned(std::uint64_t nbytes) const;  // whether for so many bytes a copy pays
-  // Syncs the file, renames it over the target, syncs the folder.
+  // Returns whether copying `nbytes` bytes to an aligned buffer pays off, because write() then uses O_DIRECT.
+  bool wants_aligned(std::uint64_t nbytes) const;
+  // Syncs the file, renames it over the target and syncs the folder. Throws IoError.
   void commit();
 
  private:
   std::filesystem::path target_, path_;
   int descriptor_ = -1;
-  int direct_ = -1;  // the same file; -1: what is written goes through the page cache
+  int direct_ = -1;  // the same file, opened with O_DIRECT; -1 if the file system does not have it
   bool committed_ = false;
 };
 
-// The same of a folder, which must not be there yet, or be empty: IoError.
+// The same for a folder. Throws IoError if the target exists and is not empty.
 class AtomicFolder {
  public:
   explicit AtomicFolder(const std::filesystem::path& target);
@@ -48,11 +52,12 @@ class AtomicFolder {
 
  private:
   std::filesystem::path target_, path_;
-  int descriptor_ = -1;
+  int descriptor_ = -1;  // holds the lock
   bool committed_ = false;
 };
 
-// Files and folders beside `target` that killed saves have left; not those of a save that still runs.
+// Returns the temporary files and folders that killed saves of `target` left beside it, not those of saves that still run.
+// Targets whose names agree in their first 240 bytes share their leftovers.
 std::vector<std::filesystem::path> leftovers(const std::filesystem::path& target);
 
 }  // namespace transload
