@@ -17,6 +17,7 @@ namespace {
 // Out of range and NaN: what x86's cvttsd2si answers.
 template <class Int>
 Int truncate(double value) {
+  // NOLINTNEXTLINE(bugprone-integer-division): exact, max() is odd
   constexpr double kEnd = static_cast<double>(std::numeric_limits<Int>::max() / 2 + 1) * 2;
   return value > -kEnd - 1 && value < kEnd ? static_cast<Int>(value)
                                            : std::numeric_limits<Int>::min();
@@ -252,7 +253,7 @@ Dtype unit_dtype(std::uint8_t nbytes) {
 }
 
 double element_as_double(Dtype dtype, const std::byte* element) {
-  double value;
+  double value = 0;
   cast_elements(part_of(dtype), element, Dtype::float64, reinterpret_cast<std::byte*>(&value), 1);
   return value;
 }

@@ -264,7 +264,9 @@ CUresult cuEventSynchronize(CUevent event) {
 CUresult cuModuleLoadData(CUmodule* handle, const void* image) {
   Call call;
   if (call.error) return call.error;
-  auto module = std::make_unique<Module>(call.device->number, static_cast<const char*>(image));
+  auto module = std::make_unique<Module>();
+  module->device = call.device->number;
+  module->ptx = static_cast<const char*>(image);
   if (module->ptx.find(".version") == std::string::npos) return CUDA_ERROR_INVALID_IMAGE;
   *handle = reinterpret_cast<CUmodule>(module.get());
   call.machine.modules.emplace(*handle, std::move(module));
@@ -293,7 +295,7 @@ CUresult cuModuleGetFunction(CUfunction* function, CUmodule handle, const char* 
   const bool in_image = module.ptx.find(".entry " + std::string(name) + "(") != std::string::npos;
   if (!entry || !in_image) return CUDA_ERROR_NOT_FOUND;
   std::unique_ptr<Kernel>& kernel = module.kernels[name];
-  if (!kernel) kernel = std::make_unique<Kernel>(module.device, entry);
+  if (!kernel) kernel = std::make_unique<Kernel>(Kernel{module.device, entry});
   *function = reinterpret_cast<CUfunction>(kernel.get());
   return CUDA_SUCCESS;
 }
