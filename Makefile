@@ -4,39 +4,48 @@ CMAKE ?= $(firstword $(wildcard /usr/bin/cmake) cmake)
 CTEST ?= $(firstword $(wildcard /usr/bin/ctest) ctest)
 JOBS ?= $(shell nproc)
 PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapidjson-dev libdeflate-dev zlib1g-dev strace \
-  libssl-dev libgtest-dev
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+  libssl-dev libgtest-dev python3
+INSTALL := bash cmake/install_packages.sh
+# One version for everyone: others format some lines in another way.
+CLANG_FORMAT := clang-format-14
+CLANG_TIDY := clang-tidy-14
+FORMATTED = git ls-files -z '*.cc' '*.h' '*.cu'
 
-.PHONY: all packages demo test fuzz gpu test-torch test-python wheel bench bench-gpu older-torch asan tsan format tidy clean
+.PHONY: all packages demo test test-consumers fuzz fuzz-short gpu test-torch test-python wheel bench bench-gpu older-torch \
+  asan tsan format format-check tidy tidy-changed clean
 
 all: build-dev
 
 packages:
-	@missing=(); for p in $(PACKAGES); do \
-	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing+=($$p); done; \
-	if [ $${#missing[@]} -gt 0 ]; then echo "installing $${missing[*]}"; \
-	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $${missing[*]}; fi
+	@$(INSTALL) $(PACKAGES)
 
-# build-dev, build-release, …: the presets of CMakePresets.json.
-build-%: packages
+# configure-dev, build-dev, build-release, …: the presets of CMakePresets.json.
+configure-%: packages
 	$(CMAKE) --preset $*
+
+build-%: configure-%
 	$(CMAKE) --build --preset $* -j $(JOBS)
 
-demo: build-dev
+# The program and the emulated driver only.
+demo: configure-dev
+	$(CMAKE) --build --preset dev -j $(JOBS) --target transload_cli
 	build/dev/transload demo
 
 test: build-dev
 	$(CTEST) --preset dev
 
+# Projects that use the library: by find_package and pkg-config (which `make test` runs too) and by add_subdirectory.
+test-consumers: build-dev
+	bash tests/consumer/run.sh build/dev installed
+	bash tests/consumer/run.sh build/dev subdirectory
+
 # Real PyTorch on the other end: an environment of its own, and Debian's python3-torch, which is PyTorch 1.13.
 # Debian 12 has that one; others are tested against 2.13 alone.
 older-torch:
-	@if apt-cache policy python3-torch 2>/dev/null | grep -q 'Candidate: 1\.13' && \
-	    ! dpkg-query -W -f='$${Status}' python3-torch 2>/dev/null | grep -q 'ok installed'; then \
-	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends python3-torch; fi
+	@if apt-cache policy python3-torch 2>/dev/null | grep -q 'Candidate: 1\.13'; then $(INSTALL) python3-torch; fi
 
 .venv/.made:
-	@python3 -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -qq --no-install-recommends python3-venv
+	@python3 -c 'import ensurepip' 2>/dev/null || $(INSTALL) python3-venv
 	python3 -m venv .venv
 	.venv/bin/pip install -q torch==2.13.0 numpy safetensors==0.8.0 pytest
 	@touch $@
@@ -52,7 +61,7 @@ test-torch: build-dev older-torch .venv/.made
 
 wheel: packages .venv/.made
 	@python3 -c 'import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
-	  $(SUDO) apt-get install -y -qq --no-install-recommends python3-dev
+	  $(INSTALL) python3-dev
 	rm -rf dist
 	.venv/bin/pip wheel -q --no-deps -w dist .
 
@@ -84,25 +93,41 @@ asan: build-asan
 tsan: build-tsan
 	$(CTEST) --preset tsan
 
-# Golden files damaged at random, and libFuzzer's fuzzers: each for SECONDS_EACH. What they find: build/fuzz/found.
+# libFuzzer's fuzzers: each for SECONDS_EACH. What they find: build/fuzz/found. `make fuzz` damages golden files at random too.
 SECONDS_EACH ?= 60
-fuzz: build-asan
-	@for p in python3-dev libclang-rt-dev; do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
-	  $(SUDO) apt-get install -y -qq --no-install-recommends $$p; done
-	$(CMAKE) --preset fuzz
-	$(CMAKE) --build --preset fuzz -j $(JOBS)
+fuzz: build-asan fuzz-build
 	ASAN_OPTIONS=quarantine_size_mb=16 TRANSLOAD_MUTATIONS=100000 build/asan/mutations_test
 	bash tests/fuzz/run.sh build/fuzz $(SECONDS_EACH)
+
+fuzz-short: fuzz-build
+	bash tests/fuzz/run.sh build/fuzz 2
+
+.PHONY: fuzz-build
+fuzz-build: packages
+	@$(INSTALL) python3-dev libclang-rt-dev
+	$(CMAKE) --preset fuzz
+	$(CMAKE) --build --preset fuzz -j $(JOBS)
 
 # A folder to carry to a machine with a GPU: there, `bash run.sh` asks, tests and times all in one call.
 gpu: build-gpu
 	bash cmake/gpu_bundle.sh build/gpu build/gpu-bundle
 
 format:
-	clang-format -i $$(git ls-files '*.cc' '*.h' '*.cu')
+	@$(INSTALL) $(CLANG_FORMAT)
+	$(FORMATTED) | xargs -0 $(CLANG_FORMAT) -i
 
-tidy: build-dev
-	clang-tidy -p build/dev --quiet $$(git ls-files 'src/*.cc' 'cli/*.cc')
+format-check:
+	@$(INSTALL) $(CLANG_FORMAT)
+	$(FORMATTED) | xargs -0 $(CLANG_FORMAT) --dry-run --Werror
+
+tidy: configure-dev
+	@$(INSTALL) $(CLANG_TIDY)
+	bash cmake/tidy.sh build/dev $(JOBS)
+
+# Only what differs from the main branch; see cmake/tidy.sh.
+tidy-changed: configure-dev
+	@$(INSTALL) $(CLANG_TIDY)
+	bash cmake/tidy.sh build/dev $(JOBS) --changed
 
 clean:
 	rm -rf build dist
