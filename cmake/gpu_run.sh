@@ -12,6 +12,7 @@ mkdir -p "$out"
 export LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 if [ "${1:-}" = --emulated ]; then
   export LD_LIBRARY_PATH=$here/emulated:$LD_LIBRARY_PATH
+  export TENSOR_NBYTES=${TENSOR_NBYTES:-1048576}  # bench.py's 64 tensors must fit into the 1 GiB of an emulated device
   echo "EMULATED: of a GPU this says nothing"
 elif ! ./transload devices | grep -q '^cuda'; then
   echo "no GPU: nothing was run ($(./cuda_probe 2>&1 >/dev/null))"

@@ -22,4 +22,4 @@ until said=$($sudo env LC_ALL=C apt-get update -qq 2>&1); do
   sleep 2
 done
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  -o DPkg::Lock::Timeout="$timeout" "${missing[@]}"
+  -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout="$timeout" "${missing[@]}"
