@@ -124,14 +124,14 @@ void ZipContainer::add_names() {
   };
   by_name_.reserve(members_.size());
   for (std::uint32_t i = 0; i < members_.size(); ++i) {
-    if (i + kAhead < members_.size()) by_name_.expect(hash(i + kAhead));
+    if (i + kAhead < members_.size()) by_name_.prefetch(hash(i + kAhead));
     const auto is_same = [&](std::uint32_t other) {
       return members_[other].name == members_[i].name;
     };
     try {
       if (by_name_.find_or_add(hash(i), is_same, i))
         add_oddity(members_[i].header_offset, label_of(members_[i]) + " is in the directory twice");
-    } catch (const FormatError& error) {
+    } catch (const HashCollisionError& error) {
       fail(members_[i].header_offset, label_of(members_[i]) + ": " + error.what());
     }
   }
