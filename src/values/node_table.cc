@@ -1,35 +1,28 @@
-// The table of nodes: see node_table.h. Large dicts share one open-addressing index over their entries.
+// The table of nodes: see node_table.h. Small dicts are searched from front to back; large ones share one index over
+// their entries.
 #include "values/node_table.h"
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
-#include <functional>
 
 #include "transload/error.h"
-#include "types/checked.h"
+#include "values/node_copy.h"
 
 namespace transload {
 namespace {
 
-constexpr std::uint32_t kIndexedFrom = 9;  // entries; smaller dicts are searched one by one
-constexpr double kTwoTo63 = 9223372036854775808.0;
-constexpr int kMaxKeyParts = 64;  // of a tuple used as a key: shared parts could make 2^n of them
-
-constexpr std::size_t mix(std::size_t h, std::size_t more) {
-  h ^= more + 0x9E3779B97F4A7C15ull + (h << 6) + (h >> 2);
-  return h * 0xFF51AFD7ED558CCDull;
-}
-
-bool is_number(ValueKind kind) {
-  return kind == ValueKind::boolean || kind == ValueKind::integer || kind == ValueKind::real;
+constexpr std::uint32_t kLargeFrom = 9;  // entries
+// The hash of a dict's entry in the index that all large dicts share.
+constexpr std::size_t entry_hash(NodeId dict, std::size_t key_hash) {
+  key_hash ^= dict + 0x9E3779B97F4A7C15ull + (key_hash << 6) + (key_hash >> 2);
+  return key_hash * 0xFF51AFD7ED558CCDull;
 }
 
 }  // namespace
 
 void NodeTable::reserve_for_pickle(std::size_t nbytes) {
-  // A tensor takes 110 bytes or more, and makes 10 nodes and 20 references. What is not used is never touched.
+  // A tensor takes 110 bytes or more, and makes 10 nodes and 20 references. Room that is not used is never touched.
   const std::size_t tensors = nbytes / 100;
   nodes_.reserve(10 * tensors);
   refs_.reserve(20 * tensors);
@@ -39,20 +32,24 @@ void NodeTable::reserve_for_pickle(std::size_t nbytes) {
 }
 
 NodeId NodeTable::add(ValueKind kind, std::uint8_t tag, std::uint32_t count, std::uint64_t begin) {
-  if (nodes_.size() >= kNoNode) throw FormatError("more than 4294967294 values in one state dict");
+  if (nodes_.size() >= kNoNode)
+    throw FormatError(
+        "one state dict has more than 4294967294 values, the most that are supported");
   nodes_.push_back({kind, tag, count, begin});
   return static_cast<NodeId>(nodes_.size() - 1);
 }
 
 NodeId NodeTable::add_text(ValueKind kind, std::string_view value) {
-  if (value.size() > 0xFFFFFFFF) throw FormatError("a text of more than 4294967295 bytes");
+  if (value.size() > 0xFFFFFFFF)
+    throw FormatError("a text of " + std::to_string(value.size()) +
+                      " bytes; expected at most 4294967295");
   const std::uint64_t begin = text_.size();
   text_.append(value);
   return add(kind, 0, static_cast<std::uint32_t>(value.size()), begin);
 }
 
 NodeId NodeTable::big_integer(std::span<const std::byte> value) {
-  // Drop bytes that only repeat the sign.
+  // Drops bytes that only repeat the sign.
   const auto sign = [](std::byte b) { return (b & std::byte{0x80}) != std::byte{0}; };
   while (value.size() > 1) {
     const bool negative = sign(value[value.size() - 2]);
@@ -61,7 +58,7 @@ NodeId NodeTable::big_integer(std::span<const std::byte> value) {
   }
   if (value.size() <= 8) {
     std::int64_t small = !value.empty() && sign(value.back()) ? -1 : 0;
-    std::memcpy(&small, value.data(), value.size());  // little-endian, as all that we run on
+    std::memcpy(&small, value.data(), value.size());  // little-endian, as this machine
     return integer(small);
   }
   return add_text(ValueKind::big_integer,
@@ -114,11 +111,14 @@ NodeId NodeTable::storage(std::uint32_t number, Dtype dtype, std::uint64_t numel
   return add(ValueKind::storage, static_cast<std::uint8_t>(dtype), number, numel);
 }
 
-// Makes room for `more` items of `width` references. A container's room is its count rounded up to a power of two.
+// Makes room for `more` items of `width` references each. A container's room is its count rounded up to a power of two,
+// so it need not be stored; what it leaves behind when it moves is lost until the table goes.
 void NodeTable::grow(NodeId node, std::size_t more, std::size_t width) {
   Node& n = nodes_[node];
   const std::size_t wanted = n.count + more;
-  if (wanted > 0x7FFFFFFF) throw FormatError("a container of more than 2147483647 items");
+  if (wanted > 0x7FFFFFFF)
+    throw FormatError("a container of " + std::to_string(wanted) +
+                      " items; expected at most 2147483647");
   const std::size_t room = n.count ? std::bit_ceil(std::size_t{n.count}) : 0;
   if (wanted <= room) return;
   const std::size_t new_room = std::bit_ceil(wanted);
@@ -157,99 +157,42 @@ void NodeTable::set(NodeId dict, NodeId key, NodeId value) {
     }
     return set(object_item(dict, kDictItems), key, value);
   }
-  count_work(key);
+  key_work_.add(*this, key);
+  const auto key_of = [&](std::uint32_t entry) { return entries(dict)[2 * std::size_t{entry}]; };
+  const auto hash_of = [&](NodeId k) { return entry_hash(dict, hash_key(*this, k)); };
   const std::uint32_t count = nodes_[dict].count;
-  std::uint32_t entry = count;  // where an equal key is
-  if (count < kIndexedFrom) {
-    find(dict, 0, key, {}, entry);
-  } else if (const Entry* const there = entries_of_large_dicts_.find_or_add(
-                 mix(hash(key), dict), is_entry(dict, key, {}), {dict, count})) {
-    entry = there->number;
+  std::uint32_t there = count;  // the entry with an equal key
+  if (!is_large(dict)) {
+    for (there = 0; there < count && !equal_keys(*this, key_of(there), key);) ++there;
+  } else if (const Entry* const found = entries_of_large_dicts_.find_or_add(
+                 hash_of(key),
+                 [&](const Entry& entry) {
+                   return entry.dict == dict && equal_keys(*this, key_of(entry.number), key);
+                 },
+                 {dict, count})) {
+    there = found->number;
   }
-  if (entry < count) {
-    refs_[nodes_[dict].begin + 2 * std::uint64_t{entry} + 1] = value;
+  if (there < count) {
+    refs_[nodes_[dict].begin + 2 * std::uint64_t{there} + 1] = value;
     return;
   }
   grow(dict, 1, 2);
   Node& n = nodes_[dict];
   refs_[n.begin + 2 * std::uint64_t{n.count}] = key;
   refs_[n.begin + 2 * std::uint64_t{n.count} + 1] = value;
-  ++n.count;
-  if (n.count != kIndexedFrom) return;
-  for (std::uint32_t i = 0; i < kIndexedFrom; ++i)
-    entries_of_large_dicts_.add(mix(hash(entries(dict)[2 * std::size_t{i}]), dict), {dict, i});
+  if (++n.count != kLargeFrom) return;
+  for (std::uint32_t i = 0; i < kLargeFrom; ++i)
+    entries_of_large_dicts_.add(hash_of(key_of(i)), {dict, i});
 }
 
-// Each time a key is used all of its bytes are read: a text of a megabyte that is mentioned a million times is a terabyte.
-void NodeTable::count_work(NodeId key) {
-  // A float of that size may equal an integer that is kept as text.
-  has_large_reals_ =
-      has_large_reals_ || (kind(key) == ValueKind::real && std::isfinite(as_real(key)) &&
-                           std::abs(as_real(key)) >= kTwoTo63);
-  has_big_integers_ = has_big_integers_ || kind(key) == ValueKind::big_integer;
-  if (has_large_reals_ && has_big_integers_)
-    throw FormatError(
-        "a float and an integer from 2^63 on as keys, which may be one key in Python");
-  constexpr std::uint32_t kLong = 256;
-  constexpr std::uint64_t kMostNbytes = 1ull << 30, kMostPerByte = 16;
-  const auto nbytes_of = [&](NodeId node) {
-    return has_text(kind(node)) && nodes_[node].count > kLong ? nodes_[node].count : 0;
-  };
-  key_nbytes_ += nbytes_of(key);
-  if (kind(key) == ValueKind::tuple) {
-    for (const NodeId part : items(key)) key_nbytes_ += nbytes_of(part);
-  }
-  if (key_nbytes_ > kMostNbytes + kMostPerByte * text_.size())
-    throw FormatError("long keys used so often that reading them would take " +
-                      human_bytes(key_nbytes_));
+void NodeTable::set_object_items(NodeId object, std::span<const NodeId> items) {
+  std::copy(items.begin(), items.end(),
+            refs_.begin() + static_cast<std::ptrdiff_t>(nodes_[object].begin));
 }
 
 void NodeTable::become(NodeId node, NodeId other) {
   nodes_[node] = nodes_[other];
   if (const NodeId a = attributes(other); a != kNoNode) attributes_[node] = a;
-}
-
-bool NodeTable::can_be_key(NodeId node) const {
-  if (!is_hashable(node)) return false;
-  std::vector<NodeId> todo{node};
-  while (!todo.empty()) {
-    const NodeId at = todo.back();
-    todo.pop_back();
-    const ValueKind k = kind(at);
-    const bool has_parts =
-        k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::frozenset;
-    if (has_parts) todo.insert(todo.end(), items(at).begin(), items(at).end());
-    // In any order they are the same key; and complex numbers may be real.
-    if ((k == ValueKind::frozenset && items(at).size() > 1) ||
-        (k == ValueKind::complex && as_complex(at).second == 0))
-      return false;
-  }
-  return true;
-}
-
-bool NodeTable::is_hashable(NodeId node) const {
-  std::vector<NodeId> todo{node};
-  for (int parts = 0; !todo.empty(); ++parts) {
-    if (parts == kMaxKeyParts) return false;
-    const NodeId at = todo.back();
-    todo.pop_back();
-    switch (kind(at)) {
-      case ValueKind::list:
-      case ValueKind::dict:
-      case ValueKind::ordered_dict:
-      case ValueKind::set:
-      case ValueKind::bytearray:
-        return false;
-      case ValueKind::tuple:
-      case ValueKind::size:
-      case ValueKind::frozenset:
-        for (const NodeId part : items(at)) todo.push_back(part);
-        break;
-      default:
-        break;
-    }
-  }
-  return true;
 }
 
 double NodeTable::as_real(NodeId node) const {
@@ -288,104 +231,39 @@ std::span<const NodeId> NodeTable::entries(NodeId dict) const {
   return {refs_.data() + nodes_[dict].begin, std::size_t{nodes_[dict].count} * 2};
 }
 
-NodeId NodeTable::find(NodeId dict, NodeId key) const {
-  std::uint32_t entry = 0;
-  return find(dict, nodes_[dict].count >= kIndexedFrom ? hash(key) : 0, key, {}, entry);
-}
+bool NodeTable::is_large(NodeId dict) const { return nodes_[dict].count >= kLargeFrom; }
 
-NodeId NodeTable::find(NodeId dict, std::string_view key) const {
-  std::uint32_t entry = 0;
-  return find(dict, nodes_[dict].count >= kIndexedFrom ? std::hash<std::string_view>()(key) : 0,
-              kNoNode, key, entry);
-}
-
-// The value at `key`, or if that is kNoNode at the text `key_text`; kNoNode if there is none.
-NodeId NodeTable::find(NodeId dict, std::size_t key_hash, NodeId key, std::string_view key_text,
-                       std::uint32_t& entry) const {
+template <class IsIt>
+NodeId NodeTable::find_if(NodeId dict, const IsIt& is_it, std::size_t hash) const {
   const auto all = entries(dict);
-  const auto is_it = is_entry(dict, key, key_text);
-  if (nodes_[dict].count < kIndexedFrom) {
-    for (entry = 0; entry < nodes_[dict].count; ++entry) {
-      if (is_it({dict, entry})) return all[2 * std::size_t{entry} + 1];
+  if (!is_large(dict)) {
+    for (std::size_t i = 0; i < all.size(); i += 2) {
+      if (is_it(all[i])) return all[i + 1];
     }
     return kNoNode;
   }
-  const Entry* const found = entries_of_large_dicts_.find(mix(key_hash, dict), is_it);
-  if (!found) return kNoNode;
-  entry = found->number;
-  return all[2 * std::size_t{entry} + 1];
+  const Entry* const found =
+      entries_of_large_dicts_.find(entry_hash(dict, hash), [&](const Entry& entry) {
+        return entry.dict == dict && is_it(all[2 * std::size_t{entry.number}]);
+      });
+  return found ? all[2 * std::size_t{found->number} + 1] : kNoNode;
 }
 
-std::size_t NodeTable::hash(NodeId key) const {
-  if (kind(key) == ValueKind::text) return std::hash<std::string_view>()(as_text(key));
-  std::size_t h = 0;
-  std::vector<NodeId> todo{key};
-  for (int parts = 0; !todo.empty() && parts < kMaxKeyParts; ++parts) {
-    const NodeId at = todo.back();
-    todo.pop_back();
-    const ValueKind k = kind(at);
-    if (is_number(k)) {
-      h = mix(h, std::hash<double>()(as_real(at)));
-    } else if (k == ValueKind::tuple || k == ValueKind::size || k == ValueKind::frozenset) {
-      h = mix(h, nodes_[at].count);
-      for (const NodeId part : items(at)) todo.push_back(part);
-    } else if (k == ValueKind::text || k == ValueKind::bytes || k == ValueKind::device ||
-               k == ValueKind::global || k == ValueKind::big_integer) {
-      h = mix(h, std::hash<std::string_view>()(as_text(at)));
-    } else if (k == ValueKind::tensor || k == ValueKind::storage || k == ValueKind::object) {
-      h = mix(h, at);  // equal to itself alone
-    } else {
-      h = mix(h, static_cast<std::size_t>(k));
-    }
-  }
-  return h;
+NodeId NodeTable::find(NodeId dict, NodeId key) const {
+  const auto is_it = [&](NodeId k) { return equal_keys(*this, k, key); };
+  return find_if(dict, is_it, is_large(dict) ? hash_key(*this, key) : 0);
 }
 
-// Exactly, as Python compares ints and floats.
-bool NodeTable::equal_numbers(NodeId a, NodeId b) const {
-  const auto is_real = [&](NodeId n) { return kind(n) == ValueKind::real; };
-  const auto whole = [&](NodeId n) {
-    return kind(n) == ValueKind::boolean ? std::int64_t{as_boolean(n)} : as_integer(n);
+NodeId NodeTable::find(NodeId dict, std::string_view key) const {
+  const auto is_it = [&](NodeId k) { return kind(k) == ValueKind::text && as_text(k) == key; };
+  return find_if(dict, is_it, is_large(dict) ? hash_key(key) : 0);
+}
+
+NodeId NodeTable::find(NodeId dict, std::int64_t key) const {
+  const auto is_it = [&](NodeId k) {
+    return kind(k) == ValueKind::integer && as_integer(k) == key;
   };
-  if (!is_real(a) && !is_real(b)) return whole(a) == whole(b);
-  if (is_real(a) && is_real(b)) return as_real(a) == as_real(b);
-  if (is_real(b)) std::swap(a, b);
-  const double real = as_real(a);
-  return std::trunc(real) == real && std::abs(real) < kTwoTo63 &&
-         static_cast<std::int64_t>(real) == whole(b);
-}
-
-bool NodeTable::equal_keys(NodeId a, NodeId b) const {
-  std::vector<std::pair<NodeId, NodeId>> todo;
-  for (int parts = 0;; ++parts) {
-    if (parts == kMaxKeyParts) return false;
-    if (a != b) {
-      const auto kind_of = [&](NodeId n) {
-        return kind(n) == ValueKind::size ? ValueKind::tuple : kind(n);
-      };
-      const ValueKind ka = kind_of(a), kb = kind_of(b);
-      if (is_number(ka) && is_number(kb)) {
-        if (!equal_numbers(a, b)) return false;
-      } else if (ka != kb) {
-        return false;
-      } else if (ka == ValueKind::tuple || ka == ValueKind::frozenset) {
-        const auto left = items(a), right = items(b);
-        if (left.size() != right.size()) return false;
-        for (std::size_t i = 0; i < left.size(); ++i) todo.emplace_back(left[i], right[i]);
-      } else if (ka == ValueKind::text || ka == ValueKind::bytes || ka == ValueKind::device ||
-                 ka == ValueKind::global || ka == ValueKind::big_integer ||
-                 ka == ValueKind::complex) {
-        if (as_text(a) != as_text(b)) return false;
-      } else if (ka == ValueKind::dtype) {
-        if (as_dtype(a) != as_dtype(b)) return false;
-      } else if (ka != ValueKind::none) {
-        return false;  // two objects are equal only if they are one
-      }
-    }
-    if (todo.empty()) return true;
-    std::tie(a, b) = todo.back();
-    todo.pop_back();
-  }
+  return find_if(dict, is_it, is_large(dict) ? hash_key(key) : 0);
 }
 
 NodeId NodeTable::attributes(NodeId node) const {
@@ -425,56 +303,7 @@ std::vector<std::uint32_t> NodeTable::mentions() const {
 
 NodeId NodeTable::copy(const NodeTable& other, NodeId node,
                        const std::vector<std::uint32_t>& storage_numbers) {
-  // First a node for each one that is reached, then their contents: what refers to itself needs no care.
-  std::unordered_map<NodeId, NodeId> made;
-  std::vector<NodeId> order, todo{node};
-  const auto visit = [&](NodeId n) {
-    if (n != kNoNode && !made.contains(n)) todo.push_back(n);
-  };
-  while (!todo.empty()) {
-    const NodeId at = todo.back();
-    todo.pop_back();
-    if (made.contains(at)) continue;
-    const Node& n = other.nodes_[at];
-    NodeId copied;
-    if (has_text(n.kind)) {
-      copied = add_text(n.kind, std::string(other.as_text(at)));
-    } else if (n.kind == ValueKind::tensor) {
-      TensorRow r = other.row(at);
-      if (r.storage != TensorRow::kNoStorage) r.storage = storage_numbers[r.storage];
-      const std::vector<std::int64_t> shape(other.shape(at).begin(), other.shape(at).end());
-      const std::vector<std::int64_t> stride(other.stride(at).begin(), other.stride(at).end());
-      copied = tensor(r, shape, stride);
-    } else if (n.kind == ValueKind::storage) {
-      copied = storage(storage_numbers[n.count], other.as_dtype(at), n.begin);
-    } else if (n.kind == ValueKind::object) {
-      copied = object(kNoNode, kNoNode, other.made(at));
-    } else if (is_sequence(n.kind) || is_dict(n.kind)) {
-      copied = container(n.kind);
-    } else {
-      copied = add(n.kind, n.tag, n.count, n.begin);
-    }
-    made[at] = copied;
-    order.push_back(at);
-    for (const NodeId part : other.below(at)) visit(part);
-    visit(other.attributes(at));
-  }
-  for (const NodeId at : order) {
-    const NodeId copied = made[at];
-    const auto parts = other.below(at);
-    std::vector<NodeId> copies;
-    for (const NodeId part : parts) copies.push_back(part == kNoNode ? kNoNode : made[part]);
-    if (is_dict(other.kind(at))) {
-      for (std::size_t i = 0; i < copies.size(); i += 2) set(copied, copies[i], copies[i + 1]);
-    } else if (other.kind(at) == ValueKind::object) {
-      for (std::size_t i = 0; i < copies.size(); ++i)
-        object_item(copied, static_cast<ObjectItem>(i)) = copies[i];
-    } else if (!copies.empty()) {
-      append(copied, copies);
-    }
-    if (const NodeId a = other.attributes(at); a != kNoNode) attributes_[copied] = made[a];
-  }
-  return made[node];
+  return NodeCopy(other, *this, storage_numbers)(node);
 }
 
 }  // namespace transload

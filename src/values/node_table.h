@@ -1,6 +1,7 @@
-// NodeTable: how a StateDict holds its values. One table of nodes, one arena of text, one list of
-// references: a million tensors cost a few large allocations, and nothing in it is recursive to free.
-// A node may stand in several containers, or in itself, as Python objects may.
+// NodeTable: how a StateDict holds its values. Readers of formats fill it; Values, the walk and the writers of formats
+// read it. One table of nodes, one arena of text, one list of references: a million tensors cost a few large
+// allocations, and freeing them does not recurse. A node may be in several containers, or in itself, as Python
+// objects may.
 #pragma once
 
 #include <array>
@@ -16,13 +17,12 @@
 #include "transload/state_dict.h"
 #include "types/flat_index.h"
 #include "types/huge_pages.h"
+#include "values/keys.h"
+#include "values/node_ids.h"
 
 namespace transload {
 
-using NodeId = std::uint32_t;
-inline constexpr NodeId kNoNode = 0xFFFFFFFF;
-
-// A tensor as a table row; `dims` says where its shape begins in the table of sizes, its strides follow.
+// A tensor as a table row. `dims` is the place of its shape in the table of sizes; its strides follow.
 struct TensorRow {
   static constexpr std::uint32_t kNoStorage = Value::kNoStorage;
   std::uint32_t storage = kNoStorage;
@@ -43,15 +43,15 @@ constexpr bool is_sequence(ValueKind kind) {
 constexpr bool is_dict(ValueKind kind) {
   return kind == ValueKind::dict || kind == ValueKind::ordered_dict;
 }
-// Whose value is bytes in the arena of text.
+// Kinds whose value is bytes in the arena of text.
 constexpr bool has_text(ValueKind kind) {
   return kind == ValueKind::text || kind == ValueKind::bytes || kind == ValueKind::bytearray ||
          kind == ValueKind::device || kind == ValueKind::global || kind == ValueKind::big_integer ||
          kind == ValueKind::complex;
 }
 
-// The items of an object, in this order; kNoNode where there are none. Tensor parts: of one that stands for a tensor, a dict
-// by what is added to its name, as "#indices".
+// The items of an object, in this order; kNoNode where it has none. An object that stands for a tensor (sparse,
+// quantized) has tensor parts: a dict from what is added to its name, as "#indices", to the tensor.
 enum ObjectItem : std::size_t { kCallable, kArguments, kListItems, kDictItems, kTensorParts };
 
 // How an object came to be: called, or made by __new__ without or with keyword arguments.
@@ -59,11 +59,11 @@ enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
 
 class NodeTable {
  public:
-  // Room for what a pickle of so many bytes makes, if it holds tensors: then nothing is moved while it grows.
+  // Reserves what a pickle of that size needs if it holds tensors, so that nothing moves while the tables grow.
   void reserve_for_pickle(std::size_t nbytes);
 
   // New nodes. Throw FormatError beyond 2^32 - 2 of them.
-  // None, bools and small numbers are one node each, however often they occur: they make up a third of a checkpoint.
+  // None, bools and ints below 256 are one node each, however often they occur: they are a third of a checkpoint.
   NodeId none() { return once(none_, ValueKind::none, 0, 0); }
   NodeId boolean(bool value) { return once(booleans_[value], ValueKind::boolean, value, 0); }
   NodeId integer(std::int64_t value) {
@@ -84,6 +84,8 @@ class NodeTable {
     return add(ValueKind::dtype, static_cast<std::uint8_t>(value), 0, 0);
   }
   NodeId global(std::string_view module, std::string_view name);
+  // A value of one of the kinds that has_text(), from its bytes in the arena.
+  NodeId add_text(ValueKind kind, std::string_view value);
   // An empty list, tuple, set, dict, ordered_dict.
   NodeId container(ValueKind kind) { return add(kind, 0, 0, 0); }
   // A tuple, size, set, frozenset or list of these.
@@ -95,16 +97,14 @@ class NodeTable {
   NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);
 
   // Changes. The caller has checked the kinds.
-  // To a list, set, frozenset; an object keeps them as its list items.
+  // Appends to any kind of sequence; an object keeps them as its list items.
   void append(NodeId list, std::span<const NodeId> items);
-  // Replaces the value of an equal key. Throws FormatError where long keys are used again and again, to slow readers down.
+  // Adds an entry, or replaces the value of an equal key. Throws FormatError as KeyWork and FlatIndex do.
   void set(NodeId dict, NodeId key, NodeId value);
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
+  void set_object_items(NodeId object, std::span<const NodeId> items);
   void become(NodeId node, NodeId other);  // node is now what other is
-  // No list, dict, set; a tuple's parts checked, at most 64 of them.
-  bool is_hashable(NodeId node) const;
-  // And none that equals others in ways that are not looked for: a frozenset of several, a complex number that is real.
-  bool can_be_key(NodeId node) const;
+  bool can_be_key(NodeId node) const { return transload::can_be_key(*this, node); }
 
   ValueKind kind(NodeId node) const { return nodes_[node].kind; }
   bool as_boolean(NodeId node) const { return nodes_[node].tag != 0; }
@@ -115,14 +115,14 @@ class NodeTable {
   std::pair<double, double> as_complex(NodeId node) const;
   // Of a dtype, or of a storage.
   Dtype as_dtype(NodeId node) const { return static_cast<Dtype>(nodes_[node].tag); }
-  // Of what has_text(); a global as "module\nname".
+  // Of the kinds that has_text(); a global as "module\nname".
   std::string_view as_text(NodeId node) const;
   std::string_view module_of(NodeId global) const;
   std::string_view name_of(NodeId global) const;
 
   // Of a list, tuple, size, set, frozenset; of an object its ObjectItems.
   std::span<const NodeId> items(NodeId node) const;
-  // What a node holds, kNoNode among it: items, or keys and values; nothing of what holds none.
+  // What a node holds: items, or keys and values; empty for other kinds. kNoNode for what an object lacks.
   std::span<const NodeId> below(NodeId node) const {
     const ValueKind k = kind(node);
     return is_dict(k)                                 ? entries(node)
@@ -132,8 +132,10 @@ class NodeTable {
   Made made(NodeId object) const { return static_cast<Made>(nodes_[object].tag); }
   // Of a dict: key, value, key, value, …
   std::span<const NodeId> entries(NodeId dict) const;
-  NodeId find(NodeId dict, NodeId key) const;  // the value, or kNoNode
+  // The value at a key, or kNoNode: at an equal key of any kind; at this text; at this int.
+  NodeId find(NodeId dict, NodeId key) const;
   NodeId find(NodeId dict, std::string_view key) const;
+  NodeId find(NodeId dict, std::int64_t key) const;
   NodeId attributes(NodeId node) const;  // a dict (or a tuple, of an object), or kNoNode
 
   TensorRow& row(NodeId tensor) { return rows_[nodes_[tensor].begin]; }
@@ -144,20 +146,19 @@ class NodeTable {
   std::uint64_t storage_numel(NodeId storage) const { return nodes_[storage].begin; }
 
   std::size_t size() const { return nodes_.size(); }
-  std::uint64_t nbytes() const {  // of memory, more or less
+  std::size_t references() const { return refs_.size(); }  // items and entries, and room for more
+  std::uint64_t text_nbytes() const { return text_.size(); }
+  std::uint64_t nbytes() const {  // of memory, approximately
     return nodes_.size() * sizeof(Node) + refs_.size() * sizeof(NodeId) + text_.size() +
            rows_.size() * sizeof(TensorRow) + sizes_.size() * sizeof(std::int64_t);
   }
-  // How often each node is mentioned by those that the root reaches, the root once; 0: not part of the state dict.
+  // How often the nodes that the root reaches mention each node, the root once; 0: not part of the state dict.
   std::vector<std::uint32_t> mentions() const;
   NodeId root = kNoNode;
 
-  // A copy of `node` of another table and of all below it, what is shared stays shared. `storage` maps the numbers.
+  // The same as NodeCopy, for a single value.
   NodeId copy(const NodeTable& other, NodeId node,
               const std::vector<std::uint32_t>& storage_numbers);
-
-  // Equal as Python compares keys: True == 1 == 1.0. Looks at 64 parts at most.
-  bool equal_keys(NodeId a, NodeId b) const;
 
  private:
   struct Node {
@@ -172,34 +173,22 @@ class NodeTable {
   };
 
   NodeId add(ValueKind kind, std::uint8_t tag, std::uint32_t count, std::uint64_t begin);
-  // One of those below: 0 is not there yet, else 1 more than its node.
+  // Returns the one node of a value. `known` is 0 before it exists, then 1 more than its number.
   NodeId once(NodeId& known, ValueKind kind, std::uint8_t tag, std::uint64_t begin) {
     if (known == 0) known = add(kind, tag, 0, begin) + 1;
     return known - 1;
   }
-  NodeId add_text(ValueKind kind, std::string_view value);
   void grow(NodeId node, std::size_t more, std::size_t width);
-  std::size_t hash(NodeId key) const;
-  // Whether an entry is that of a dict with this key; if it is kNoNode, with this text.
-  auto is_entry(NodeId dict, NodeId key, std::string_view key_text) const {
-    return [this, dict, key, key_text](const Entry& entry) {
-      if (entry.dict != dict) return false;
-      const NodeId candidate = entries(dict)[2 * std::size_t{entry.number}];
-      return key != kNoNode ? equal_keys(candidate, key)
-                            : kind(candidate) == ValueKind::text && as_text(candidate) == key_text;
-    };
-  }
-  NodeId find(NodeId dict, std::size_t hash, NodeId key, std::string_view text,
-              std::uint32_t& entry) const;
+  // Both return the value, or kNoNode. is_it(key node) says whether a key is the one; `hash` is used in large dicts only.
+  template <class IsIt>
+  NodeId find_if(NodeId dict, const IsIt& is_it, std::size_t hash) const;
+  bool is_large(NodeId dict) const;
 
   NodeId& object_item(NodeId object, ObjectItem which) {
     return refs_[nodes_[object].begin + which];
   }
-  void count_work(NodeId key);
-  bool equal_numbers(NodeId a, NodeId b) const;
 
-  std::uint64_t key_nbytes_ = 0;                             // of long keys that were looked up
-  bool has_large_reals_ = false, has_big_integers_ = false;  // among the keys
+  KeyWork key_work_;
   NodeId none_ = 0;
   std::array<NodeId, 2> booleans_{};
   std::array<NodeId, 256> small_{};
@@ -209,7 +198,7 @@ class NodeTable {
   Table<TensorRow> rows_;
   Table<std::int64_t> sizes_;
   std::unordered_map<NodeId, NodeId> attributes_;
-  FlatIndex<Entry> entries_of_large_dicts_;
+  FlatIndex<Entry> entries_of_large_dicts_;  // of all of them, by their keys and the dict
 };
 
 }  // namespace transload
