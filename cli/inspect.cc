@@ -16,13 +16,28 @@
 
 #include "commands.h"
 #include "digest.h"
-#include "walk.h"
 #include "words.h"
 
 namespace transload::cli {
 namespace {
 
 // ---- the tree ----
+
+bool is_container(const Value& value) {
+  return value.is_dict() || value.is(ValueKind::list) || value.is(ValueKind::tuple) ||
+         value.is(ValueKind::set) || value.is(ValueKind::frozenset);
+}
+
+// Returns whether a list or tuple holds only plain values, so that it is printed in one line.
+bool is_plain_list(const Value& value) {
+  if (!is_container(value) || value.is_dict()) return false;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const Value item = value.item(i);
+    if (is_container(item) || item.is(ValueKind::tensor) || item.is(ValueKind::object))
+      return false;
+  }
+  return true;
+}
 
 const StoredStorage* storage_of(const Index& index, const Value& tensor) {
   const std::uint32_t number = tensor.storage_number();
@@ -35,7 +50,7 @@ std::string location_of(const Index& index, const Value& tensor) {
 }
 
 std::string tensor_line(const Index& index, const Value& value,
-                        const std::vector<std::size_t>& users) {
+                        const std::vector<std::vector<std::string>>& names) {
   const Tensor tensor = value.tensor();
   std::string line = fmt::format(
       "{}{} {} on {}, {}", tensor.is_parameter ? "Parameter " : "", name(tensor.dtype()),
@@ -46,19 +61,18 @@ std::string tensor_line(const Index& index, const Value& value,
   if (tensor.neg) line += ", negative of what is stored";
   const StoredStorage* storage = storage_of(index, value);
   if (!storage) return line;
-  if (const std::size_t count = users[value.storage_number()]; count > 1)
+  if (const std::size_t count = names[value.storage_number()].size(); count > 1)
     line += fmt::format(", storage \"{}\" shared by {} tensors", printable(storage->key), count);
   if (tensor.nbytes() < storage->nbytes)
     line += fmt::format(", a part of {}", human_bytes(storage->nbytes));
   return line;
 }
 
-std::string value_line(const Index& index, const Place& place, bool is_plain_list,
-                       const std::vector<std::size_t>& users) {
+std::string value_line(const Index& index, const Value& value, bool is_plain,
+                       const std::vector<std::vector<std::string>>& names) {
   constexpr std::size_t kMaxChars = 100;
-  const Value& value = place.value;
-  if (value.is(ValueKind::tensor)) return tensor_line(index, value, users);
-  if (!is_container(value) || is_plain_list) return str(value, kMaxChars);
+  if (value.is(ValueKind::tensor)) return tensor_line(index, value, names);
+  if (!is_container(value) || is_plain) return str(value, kMaxChars);
   return fmt::format("{} of {}", name(value.kind()), value.size());
 }
 
@@ -89,15 +103,10 @@ std::string note_on_suffix(const Index& index) {
 
 void print_tree(const Index& index) {
   const StateDict contents = tagged_contents(index);
-  const std::vector<NamedTensor> tensors = contents.tensors();
-  std::vector<std::size_t> users(index.storages.size());
-  for (const NamedTensor& tensor : tensors)
-    if (const std::uint32_t number = tensor.value.storage_number(); number < users.size())
-      ++users[number];
-
+  const std::vector<std::vector<std::string>> names = names_by_storage(contents);
   constexpr std::size_t kLongList = 64;
   std::unordered_map<std::uint32_t, bool> plain_lists;  // a long one may stand in many places
-  walk(contents, [&](const Place& place) {
+  walk(contents, [&](const VisitedValue& place) {
     const auto is_plain = [&] {
       if (!is_container(place.value) || place.value.size() < kLongList)
         return is_plain_list(place.value);
@@ -107,17 +116,17 @@ void print_tree(const Index& index) {
     }();
     if (place.depth == 0) {
       std::cout << printable(index.files.front().name) << ": " << index.format << ", "
-                << value_line(index, place, is_plain, users) << "\n";
+                << value_line(index, place.value, is_plain, names) << "\n";
       if (const std::string note = note_on_suffix(index); !note.empty()) std::cout << note;
       for (const auto& [key, text] : index.metadata)
         std::cout << "  (metadata) " << printable(key) << ": " << printable(text.substr(0, 200))
                   << "\n";
     } else {
       constexpr std::size_t kMaxIndent = 40;
-      std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.key)
-                << ": " << value_line(index, place, is_plain, users) << "\n";
+      std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.part)
+                << ": " << value_line(index, place.value, is_plain, names) << "\n";
     }
-    return !is_plain;
+    return !is_plain && is_container(place.value);
   });
 
   struct Total {
@@ -129,7 +138,8 @@ void print_tree(const Index& index) {
     ++total.storages;
     total.nbytes += storage.nbytes;
   }
-  std::cout << tensors.size() << (tensors.size() == 1 ? " tensor" : " tensors")
+  const std::size_t count = contents.tensors().size();
+  std::cout << count << (count == 1 ? " tensor" : " tensors")
             << "; bytes by the device they were saved from:\n";
   for (const auto& [location, total] : totals)
     std::cout << fmt::format("  {}: {} in {} {}\n", printable(location), human_bytes(total.nbytes),
@@ -266,15 +276,15 @@ void write_values(Writer& json, const Index& index) {
   std::unordered_set<std::uint32_t> long_ones;
   std::uint64_t names_nbytes = 0, count = 0;
   json.StartObject();
-  walk(index.contents, [&](const Place& place) {
+  walk(index.contents, [&](const VisitedValue& place) {
     const Value& value = place.value;
-    names_nbytes += place.name.size();
+    names_nbytes += place.path.size();
     if (names_nbytes > kNamesNbytes + kNameNbytes * ++count)
       throw FormatError(index.files.front().name +
                         ": its values have names so long that they cannot be listed");
     if (place.depth > kMaxDepth) return false;
     if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
-    write(json, place.name);
+    write(json, place.path);
     write_value(json, value, is_long(value) && !long_ones.insert(value.id()).second);
     return false;
   });

@@ -290,10 +290,9 @@ nb::dict plan_of(const Opened& opened, const nb::dict& options) {
     devices.append(one);
   }
   std::vector<nb::list> keys(index.storages.size());
-  for (const NamedTensor& tensor : plan.contents.tensors()) {
-    const std::uint32_t s = tensor.value.storage_number();
-    if (s < keys.size()) keys[s].append(nb::str(tensor.name.c_str(), tensor.name.size()));
-  }
+  const std::vector<std::vector<std::string>> names = names_by_storage(plan.contents);
+  for (std::size_t s = 0; s < names.size(); ++s)
+    for (const std::string& name_of : names[s]) keys[s].append(nb::str(name_of.c_str(), name_of.size()));
   for (std::size_t s = 0; s < plan.placements.size(); ++s) {
     const Placement& placement = plan.placements[s];
     if (nb::len(keys[s]) == 0) continue;

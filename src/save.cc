@@ -36,20 +36,17 @@ std::vector<std::string> tags_of(const Index& index) {
 std::vector<std::string> mapped_tags(std::vector<std::string> tags, const StateDict& state,
                                      const MapLocation& map_location) {
   if (map_location.rules().empty()) return tags;
-  std::vector<std::string> keys(tags.size());
-  for (const NamedTensor& tensor : state.tensors()) {
-    const std::uint32_t s = tensor.value.storage_number();
-    if (s != TensorRow::kNoStorage && keys[s].empty()) keys[s] = tensor.name;
-  }
+  const std::vector<std::vector<std::string>> names = names_by_storage(state);
   for (std::size_t s = 0; s < tags.size(); ++s) {
     if (tags[s].empty()) continue;  // on meta: no bytes that could be anywhere else
+    const std::string key = names[s].empty() ? "" : names[s].front();
     for (const MapLocation::Rule& rule : map_location.rules()) {
       if (rule.of == MapLocation::Rule::Of::automatic)
         throw PlacementError("map_location \"auto\" places tensors; a file's tags need a device");
-      const auto device = rule.device_for({tags[s], state.storages()[s].nbytes(), keys[s]});
+      const auto device = rule.device_for({tags[s], state.storages()[s].nbytes(), key});
       if (!device) continue;
       if (device->kind == DeviceKind::meta) {
-        throw PlacementError("rule \"" + rule.str() + "\" tags \"" + keys[s] +
+        throw PlacementError("rule \"" + rule.str() + "\" tags \"" + key +
                              "\" as on meta, but a file has its bytes");
       }
       tags[s] = device->str();

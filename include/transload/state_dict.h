@@ -18,6 +18,7 @@ namespace transload {
 
 class NodeTable;
 class StateDict;
+struct StateContents;  // the table of values and the storages
 
 enum class ValueKind : std::uint8_t {
   none,
@@ -45,7 +46,11 @@ enum class ValueKind : std::uint8_t {
 };
 std::string_view name(ValueKind kind);  // as Python names the type: "int", "OrderedDict"
 
-// One value of a StateDict. A small handle: valid while the StateDict lives and is not changed.
+struct NamedTensor;
+
+// One value of a StateDict: a handle that keeps the values and the storages alive, so it may outlive the
+// StateDict. It goes on showing what was there when it was made; while it lives, a change of the
+// StateDict copies the table of values first, so keep none across many calls of set().
 // A function that asks for another kind than the value has throws Error with both.
 class Value {
  public:
@@ -54,10 +59,11 @@ class Value {
   bool is_dict() const { return is(ValueKind::dict) || is(ValueKind::ordered_dict); }
 
   bool boolean() const;
-  std::int64_t integer() const;   // Error if it has more than 64 bits
-  double real() const;            // of an integer too
-  std::string_view text() const;  // UTF-8 of text; of a device "cuda:0"
-  // Of bytes and bytearray; of a big_integer two's complement, little-endian.
+  std::int64_t integer() const;  // Error if it has more than 64 bits
+  double real() const;           // of an integer too
+  // UTF-8 of text; of a device "cuda:0". Valid while this Value or its StateDict lives unchanged.
+  std::string_view text() const;
+  // Of bytes and bytearray; of a big_integer two's complement, little-endian. Valid as text() is.
   std::span<const std::byte> bytes() const;
   Dtype dtype() const;
   Tensor tensor() const;
@@ -72,38 +78,47 @@ class Value {
   std::pair<Value, Value> entry(std::size_t i) const;
   std::optional<Value> find(std::string_view key) const;
   std::optional<Value> find(std::int64_t key) const;
-  Value at(std::string_view key) const;  // Error names the keys that are nearly it
+  Value at(std::string_view key) const;  // Error suggests the nearest key
   Value at(std::int64_t key) const;
+
+  // The value at a path from here: keys and positions joined by '/', as "optimizer_states/0/state/1/exp_avg".
+  // Lists and tuples have positions; an int key is its digits. Keys may contain '/': the longest key that
+  // leads to a value wins. Every name that tensors() returns is a path. Error lists the parts that exist.
+  Value at_path(std::string_view path) const;
+
+  // Every tensor below, as StateDict::tensors(), by names that begin here.
+  std::vector<NamedTensor> tensors() const;
 
   // The attributes of an ordered_dict (`_metadata` of a state dict), a tensor or an object, as a dict.
   std::optional<Value> attributes() const;
 
-  const StateDict& state() const { return *state_; }
+  // Equal for two values of one state dict if and only if they are one object, as Python's id().
   std::uint32_t id() const { return id_; }
 
-  Value(const StateDict& state, std::uint32_t id) : state_(&state), id_(id) {}
+  // For the library itself.
+  Value(const StateDict& state, std::uint32_t id);
+  Value(std::shared_ptr<const StateContents> contents, std::uint32_t id)
+      : contents_(std::move(contents)), id_(id) {}
+  const std::shared_ptr<const StateContents>& contents() const { return contents_; }
 
  private:
   const NodeTable& nodes() const;
-  const StateDict* state_;
+  std::shared_ptr<const StateContents> contents_;
   std::uint32_t id_;
 };
 
 // As Python prints it, tensors as "float32 [10, 10] on cuda:0"; stops with "…" after max_chars.
 std::string str(const Value& value, std::size_t max_chars = 10'000);
 
-// What a key adds to the names of tensors: a text as it is, others as Python prints them.
-std::string name_part(const Value& key);
-
-// What set() and append() take.
-using Item = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Tensor, Dtype,
-                          Device, std::reference_wrapper<const StateDict>>;
-
-// A tensor and where it stands: the keys and positions from the root, joined by '/'.
+// A tensor and its name: a path from the root, as Value::at_path() takes it.
 struct NamedTensor {
   std::string name;
   Value value;
 };
+
+// What set() and append() take.
+using Item = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Tensor, Dtype,
+                          Device, std::reference_wrapper<const StateDict>>;
 
 // Copying is cheap and shares the storages. Not for several threads while one changes it.
 class StateDict {
@@ -119,7 +134,8 @@ class StateDict {
   std::size_t size() const { return root().size(); }
   bool contains(std::string_view key) const { return root().find(key).has_value(); }
   Value operator[](std::string_view key) const { return root().at(key); }
-  Tensor tensor(std::string_view path) const;  // '/' joins the levels
+  Value at_path(std::string_view path) const { return root().at_path(path); }
+  Tensor tensor(std::string_view path) const { return at_path(path).tensor(); }
 
   // Adds an entry to a dict at the root, or replaces its value; adds an item to a list at the root.
   void set(std::string_view key, const Item& item);
@@ -127,28 +143,43 @@ class StateDict {
   void append(const Item& item);
   void set_attribute(std::string_view name, const Item& item);  // of an ordered_dict at the root
 
-  // Every place that holds a tensor, in the order of the file. One that is in itself is not entered twice.
-  std::vector<NamedTensor> tensors() const&;
-  std::vector<NamedTensor> tensors() const&& = delete;  // its values would outlive the state dict
+  // Every place that holds a tensor, in the order of the file. Containers that contain themselves are entered once
+  // on a path; where shared containers make far more places than there are values, each is entered once in all.
+  std::vector<NamedTensor> tensors() const { return root().tensors(); }
 
   // The storages that the tensors share, by number. On meta if this is an Index's contents.
-  std::span<const Storage> storages() const { return *storages_; }
+  std::span<const Storage> storages() const;
 
   // The same tensors and values over other storages: one for each of storages(), by number.
   StateDict over(std::vector<Storage> storages) const;
 
   // For formats, which fill the table themselves.
   StateDict(std::shared_ptr<NodeTable> nodes, std::vector<Storage> storages);
-  const NodeTable& nodes() const { return *nodes_; }
+  const NodeTable& nodes() const;
 
  private:
+  friend class Value;
+  StateContents& own_contents();  // copied first if a Value or another StateDict shares them
   NodeTable& own_nodes();
   std::uint32_t add(const Item& item);
   std::uint32_t number_of(const Storage& storage);
 
-  std::shared_ptr<NodeTable> nodes_;
-  std::shared_ptr<std::vector<Storage>> storages_;
-  std::shared_ptr<void> numbers_;  // storage identity to number, while building
+  std::shared_ptr<StateContents> contents_;
 };
+
+// For each storage, by number, the names of the tensors over it, in the order of the file.
+std::vector<std::vector<std::string>> names_by_storage(const StateDict& state);
+
+// A value and its place in a state dict, as walk() visits it. The texts are valid during the visit.
+struct VisitedValue {
+  std::string_view path;  // keys and positions from the root, joined by '/'
+  std::string_view part;  // the last of them
+  std::size_t depth;      // of the root 0
+  Value value;
+};
+
+// Calls visit for the root and for what it holds, in the order of the file. What a container holds comes right
+// after it if visit returned true. Enters dicts, sequences and objects, under the same bound as tensors().
+void walk(const StateDict& state, const std::function<bool(const VisitedValue&)>& visit);
 
 }  // namespace transload

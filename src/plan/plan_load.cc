@@ -5,6 +5,7 @@
 #include "plan/select.h"
 #include "plan/transfers.h"
 #include "types/checked.h"
+#include "values/names.h"
 #include "values/node_table.h"
 #include "plan/pieces.h"
 #include "types/scalar.h"
@@ -123,11 +124,7 @@ class Planner {
       return rule.of == MapLocation::Rule::Of::key || rule.of == MapLocation::Rule::Of::function;
     });
     if (!needed) return;
-    keys_.resize(index_.storages.size());
-    for (const NamedTensor& tensor : contents_.tensors()) {
-      const std::uint32_t s = tensor.value.storage_number();
-      if (s != TensorRow::kNoStorage) keys_[s].push_back(tensor.name);
-    }
+    keys_ = names_by_storage(contents_);
   }
 
   std::uint64_t nbytes_there(std::uint32_t s) const {
@@ -200,10 +197,8 @@ class Planner {
   }
 
   std::string user_of(std::uint32_t s) const {
-    for (const NamedTensor& tensor : contents_.tensors()) {
-      if (tensor.value.storage_number() == s) return "\"" + tensor.name + "\"";
-    }
-    return "storage \"" + index_.storages[s].key + "\"";
+    const std::string user = first_user(contents_, s);
+    return user.empty() ? "storage \"" + index_.storages[s].key + "\"" : user;
   }
 
   // For each tag of a device that is not here.

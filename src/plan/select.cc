@@ -1,31 +1,32 @@
 #include "plan/select.h"
 
 #include <algorithm>
+#include <memory>
+#include <numeric>
 #include <set>
+#include <unordered_map>
 
-#include "values/node_table.h"
+#include "types/quotes.h"
+#include "values/node_copy.h"
+#include "values/paths.h"
+#include "values/walk.h"
 
 namespace transload {
 namespace {
 
-// What the first * of a pattern stands for in a text that fits it; empty without a *.
-std::string_view star_of(std::string_view pattern, std::string_view text) {
-  const std::size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return {};
-  const std::string_view rest = pattern.substr(star + 1);
-  for (std::size_t end = text.size() + 1; end-- > star;) {
-    if (fits(rest, text.substr(end))) return text.substr(star, end - star);
-  }
-  return {};
+// Sparse and quantized tensors are objects with tensor parts.
+bool stands_for_tensor(const NodeTable& nodes, NodeId node) {
+  const ValueKind kind = nodes.kind(node);
+  return kind == ValueKind::tensor ||
+         (kind == ValueKind::object && nodes.items(node)[kTensorParts] != kNoNode);
 }
 
-// Whether a storage of a tensor, or of an object that stands for one (quantized, sparse), is lost. An object too large to
-// look through counts as lost.
+// Returns whether a storage of a tensor, or of an object that stands for one, is lost. An object too large to look
+// through counts as lost.
 bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost) {
   constexpr std::size_t kMostParts = 1000;
   const ValueKind root_kind = nodes.kind(node);
-  if (lost.empty() ||
-      (root_kind == ValueKind::object && nodes.items(node)[kTensorParts] == kNoNode))
+  if (lost.empty() || (root_kind == ValueKind::object && !stands_for_tensor(nodes, node)))
     return false;
   std::set<NodeId> seen;
   std::vector<NodeId> todo{node};
@@ -45,97 +46,180 @@ bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost)
   return false;
 }
 
-struct Selector {
-  const Selection& selection;
-  const std::vector<bool>& lost;
-  const NodeTable& from;
-  NodeTable& to;
-  std::vector<std::uint32_t> numbers;
-
-  NodeId dict(NodeId node, const std::string& path, const StateDict& state, int depth) {
-    constexpr int kMaxDepth = 100;  // deeper dicts are taken whole
-    const NodeId made = to.container(from.kind(node));
-    for (std::size_t i = 0; i < from.entries(node).size(); i += 2) {
-      const NodeId key = from.entries(node)[i], value = from.entries(node)[i + 1];
-      const std::string name = path + name_part(Value(state, key));
-      const ValueKind kind = from.kind(value);
-      if (is_dict(kind) && depth < kMaxDepth) {
-        to.set(made, to.copy(from, key, numbers), dict(value, name + "/", state, depth + 1));
-      } else if (is_lost(from, value, lost)) {
-        continue;
-      } else if (kind == ValueKind::tensor) {
-        const auto chosen = selected_name(selection, name);
-        if (!chosen) continue;
-        if (!chosen->starts_with(path)) {
-          throw MismatchError("\"" + name + "\" cannot be renamed to \"" + *chosen +
-                              "\": it would leave \"" + path + "\"");
-        }
-        const NodeId new_key =
-            *chosen == name ? to.copy(from, key, numbers) : to.text(chosen->substr(path.size()));
-        if (to.find(made, new_key) != kNoNode) {
-          throw MismatchError("two tensors would be called \"" + *chosen + "\"; one of them is \"" +
-                              name + "\" in the file");
-        }
-        to.set(made, new_key, to.copy(from, value, numbers));
-      } else {
-        to.set(made, to.copy(from, key, numbers), to.copy(from, value, numbers));
-      }
-    }
-    if (const NodeId attributes = from.attributes(node); attributes != kNoNode) {
-      to.set_attributes(made, to.copy(from, attributes, numbers));
-    }
-    return made;
+// Copies a part of a state dict without the tensors that are not selected. Two walks: the first finds the containers
+// that change at any of their places; the second makes those anew for each place, and copies all others once.
+class Selector {
+ public:
+  Selector(const StateDict& contents, const Selection& selection, const std::vector<bool>& lost)
+      : from_(contents.nodes()),
+        selection_(selection),
+        lost_(lost),
+        numbers_(contents.storages().size()),
+        copy_(from_, *to_, numbers_) {
+    std::iota(numbers_.begin(), numbers_.end(), 0);
   }
+
+  std::shared_ptr<NodeTable> run(NodeId root) {
+    find_changes(root);
+    if (!selection_.keep.empty() && !any_selected_ && first_unselected_) {
+      throw MismatchError("no tensor has a name that fits keep " +
+                          in_quotes(selection_.keep.front()) + "; one is called " +
+                          in_quotes(*first_unselected_));
+    }
+    Walk walk(from_, root);
+    while (walk.next()) {
+      around_.resize(walk.depth());
+      if (is_container(walk.node()) && changes_[walk.node()])
+        copy_container(walk);
+      else
+        copy_leaf(walk);
+    }
+    return to_;
+  }
+
+ private:
+  bool is_container(NodeId node) const {
+    return is_dict(from_.kind(node)) || is_sequence(from_.kind(node));
+  }
+
+  // Returns the name of the value that the walk is at, or nothing if it is not selected. Only tensors are chosen.
+  std::optional<std::string> chosen_name(const Walk& walk) const {
+    if (walk.depth() == 0 || !stands_for_tensor(from_, walk.node()))
+      return std::string(walk.path());
+    if (is_lost(from_, walk.node(), lost_)) return std::nullopt;
+    return selected_name(selection_, walk.path());
+  }
+
+  void find_changes(NodeId root) {
+    struct Around {
+      NodeId node;
+      bool changes;
+    };
+    changes_.assign(from_.size(), false);
+    std::vector<Around> around;
+    Walk walk(from_, root);
+    while (walk.next()) {
+      around.resize(walk.depth());
+      const NodeId node = walk.node();
+      bool changes = false;
+      if (is_container(node)) {
+        // One that is around itself may change: those between are made anew, to refer to the new one.
+        changes = !walk.enter();
+        if (!changes) around.push_back({node, false});
+      } else if (stands_for_tensor(from_, node)) {
+        const auto name = chosen_name(walk);
+        changes = !name || *name != walk.path();
+        any_selected_ = any_selected_ || name;
+        if (!name && !first_unselected_) first_unselected_ = walk.path();
+      }
+      if (!changes) continue;
+      for (std::size_t i = around.size(); i-- > 0 && !around[i].changes;)
+        around[i].changes = changes_[around[i].node] = true;
+    }
+  }
+
+  void copy_container(Walk& walk) {
+    const NodeId node = walk.node();
+    if (!walk.enter()) return place(walk, walk.path(), copies_.at(node));
+    const NodeId copy = copies_[node] = to_->container(from_.kind(node));
+    if (const NodeId attributes = from_.attributes(node); attributes != kNoNode)
+      to_->set_attributes(copy, copy_(attributes));
+    place(walk, walk.path(), copy);
+    around_.push_back(copy);
+  }
+
+  void copy_leaf(const Walk& walk) {
+    if (const auto name = chosen_name(walk))
+      place(walk, *name, copy_(walk.node()));
+    else if (is_sequence(to_->kind(around_.back())))
+      place(walk, walk.path(), to_->none());
+  }
+
+  // Puts a copy where the walk is, under a new name.
+  void place(const Walk& walk, std::string_view name, NodeId copy) {
+    if (around_.empty()) {
+      to_->root = copy;
+      return;
+    }
+    const NodeId container = around_.back();
+    const std::string_view path = walk.path();
+    const std::string_view prefix = path.substr(0, path.size() - walk.part().size());
+    const bool is_list = is_sequence(to_->kind(container));
+    if (name != path && (is_list || !name.starts_with(prefix)))
+      throw_cannot_move(path, name, prefix, is_list);
+    if (is_list) return to_->append(container, {&copy, 1});
+    const NodeId key = name == path ? copy_(walk.key()) : to_->text(name.substr(prefix.size()));
+    if (!selection_.rename.empty() && to_->find(container, key) != kNoNode) {
+      throw MismatchError("after the renames two values would be called " + in_quotes(name) +
+                          "; one of them is " + in_quotes(path) + " before");
+    }
+    to_->set(container, key, copy);
+  }
+
+  [[noreturn]] static void throw_cannot_move(std::string_view path, std::string_view name,
+                                             std::string_view prefix, bool is_list) {
+    const std::string text = in_quotes(path) + " cannot be renamed to " + in_quotes(name) + ": ";
+    if (is_list)
+      throw MismatchError(text + "it is an item of a list, and its name is its position");
+    throw MismatchError(text + "a rename cannot move a tensor out of " +
+                        in_quotes(prefix.substr(0, prefix.size() - 1)) +
+                        "; the new name has to begin with " + in_quotes(prefix));
+  }
+
+  const NodeTable& from_;
+  const Selection& selection_;
+  const std::vector<bool>& lost_;
+  std::shared_ptr<NodeTable> to_ = std::make_shared<NodeTable>();
+  std::vector<std::uint32_t> numbers_;  // of storages: they stay
+  NodeCopy copy_;
+  std::vector<bool> changes_;                    // by node of from_
+  std::unordered_map<NodeId, NodeId> copies_;    // of containers that change: the last one made
+  std::vector<NodeId> around_;                   // the copies of the containers around the place
+  bool any_selected_ = false;                    // tensors
+  std::optional<std::string> first_unselected_;  // name of a tensor
 };
+
+std::size_t count_stars(std::string_view text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '*'));
+}
 
 }  // namespace
 
-bool fits(std::string_view pattern, std::string_view text) {
-  std::size_t p = 0, t = 0, star = std::string_view::npos, star_text = 0;
-  while (t < text.size()) {
+bool fits(std::string_view pattern, std::string_view text, std::vector<std::string_view>* stars) {
+  std::size_t p = 0, t = 0;
+  // The last * in the pattern so far, and the text that it stands for. Those before it need not change any more: the
+  // rest fits after a longer one only if it fits after this one.
+  std::size_t star = std::string_view::npos, star_begin = 0, star_end = 0;
+  const auto finish_star = [&] {
+    if (stars && star != std::string_view::npos)
+      stars->push_back(text.substr(star_begin, star_end - star_begin));
+  };
+  while (true) {
     if (p < pattern.size() && pattern[p] == '*') {
+      finish_star();
       star = p++;
-      star_text = t;
-    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      star_begin = star_end = t;
+    } else if (t < text.size() && p < pattern.size() &&
+               (pattern[p] == '?' || pattern[p] == text[t])) {
       ++p, ++t;
-    } else if (star != std::string_view::npos) {
+    } else if (t == text.size() && p == pattern.size()) {
+      finish_star();
+      return true;
+    } else if (t < text.size() && star != std::string_view::npos) {
       p = star + 1;
-      t = ++star_text;
+      t = ++star_end;
     } else {
       return false;
     }
   }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
 }
 
-// The value at names joined by '/', of which one may hold a '/' itself.
-NodeId part_at(const StateDict& contents, std::string_view at) {
-  const NodeTable& nodes = contents.nodes();
-  NodeId node = nodes.root;
-  for (std::string_view rest = at; !rest.empty();) {
-    const Value here(contents, node);
-    NodeId next = kNoNode;
-    std::string there;
-    std::size_t longest = 0;  // of the keys that fit
-    for (std::size_t i = 0; here.is_dict() && i < here.size(); ++i) {
-      const auto [name, value] = here.entry(i);
-      const std::string key = name_part(name);
-      there += (i ? ", \"" : "\"") + key + "\"";
-      const bool does_fit =
-          rest == key || (rest.starts_with(key) && rest.substr(key.size()).starts_with("/"));
-      if (!does_fit || key.size() < longest) continue;
-      next = value.id();
-      longest = key.size();
-    }
-    if (next == kNoNode) {
-      throw MismatchError("there is nothing at \"" + std::string(at) + "\": " +
-                          (here.is_dict() ? "the parts are " + there : "a value without parts"));
-    }
-    node = next;
-    rest.remove_prefix(std::min(longest + 1, rest.size()));
-  }
-  return node;
+Value part_at(const StateDict& contents, std::string_view at) {
+  const Value root = contents.root();
+  if (at.empty()) return root;
+  const NodeId found = find_path(contents.nodes(), root.id(), at);
+  if (found == kNoNode) throw MismatchError(missing_path(contents.nodes(), root.id(), at));
+  return {contents, found};
 }
 
 std::optional<std::string> selected_name(const Selection& select, std::string_view name) {
@@ -144,10 +228,21 @@ std::optional<std::string> selected_name(const Selection& select, std::string_vi
     return std::nullopt;
   if (std::any_of(select.drop.begin(), select.drop.end(), fits_name)) return std::nullopt;
   for (const auto& [pattern, replacement] : select.rename) {
-    if (!fits(pattern, name)) continue;
-    std::string renamed = replacement;
-    if (const std::size_t star = renamed.find('*'); star != std::string::npos) {
-      renamed.replace(star, 1, star_of(pattern, name));
+    std::vector<std::string_view> stars;
+    if (!fits(pattern, name, &stars)) continue;
+    if (count_stars(replacement) > stars.size()) {
+      throw MismatchError(
+          "rename of " + in_quotes(pattern) + " to " + in_quotes(replacement) +
+          ": the new name has more stars than the pattern, so there is nothing to replace " +
+          "the last of them with");
+    }
+    std::string renamed;
+    std::size_t star = 0;
+    for (const char c : replacement) {
+      if (c == '*')
+        renamed += stars[star++];
+      else
+        renamed += c;
     }
     return renamed;
   }
@@ -157,37 +252,23 @@ std::optional<std::string> selected_name(const Selection& select, std::string_vi
 StateDict select(const StateDict& contents, const Selection& selection) {
   const bool all = selection.keep.empty() && selection.drop.empty() && selection.rename.empty();
   if (all && selection.at.empty()) return contents;
-  const NodeId root = part_at(contents, selection.at);
-  const auto nodes = std::make_shared<NodeTable>();
+  const NodeId root = part_at(contents, selection.at).id();
   const auto storages = contents.storages();
-  Selector selector{selection, {}, contents.nodes(), *nodes, {}};
-  for (std::uint32_t i = 0; i < storages.size(); ++i) selector.numbers.push_back(i);
-  nodes->root = !all && Value(contents, root).is_dict()
-                    ? selector.dict(root, "", contents, 0)
-                    : nodes->copy(contents.nodes(), root, selector.numbers);
-  StateDict selected(nodes, {storages.begin(), storages.end()});
-  if (!selection.keep.empty() && selected.tensors().empty() && !contents.tensors().empty())
-    throw MismatchError("no tensor has a name that fits keep \"" + selection.keep.front() +
-                        "\"; one is called \"" + contents.tensors().front().name + "\"");
-  return selected;
+  return {Selector(contents, selection, {}).run(root), {storages.begin(), storages.end()}};
 }
 
-StateDict without(const StateDict& contents, const std::vector<bool>& lost_storages) {
-  const auto nodes = std::make_shared<NodeTable>();
-  const auto storages = contents.storages();
-  Selector selector{{}, lost_storages, contents.nodes(), *nodes, {}};
-  for (std::uint32_t i = 0; i < storages.size(); ++i) selector.numbers.push_back(i);
-  const NodeId root = contents.nodes().root;
-  nodes->root = contents.root().is_dict() ? selector.dict(root, "", contents, 0)
-                                          : nodes->copy(contents.nodes(), root, selector.numbers);
+StateDict without(const StateDict& contents, const std::vector<bool>& lost) {
+  const auto nodes = Selector(contents, {}, lost).run(contents.nodes().root);
+  // What is left is the root itself, or in an object that does not stand for a tensor.
   const std::size_t count = nodes->size();
   const NodeId none = nodes->none();
   std::vector<NodeId> gone;
   for (NodeId node = 0; node < count; ++node) {
-    if (is_lost(*nodes, node, lost_storages)) gone.push_back(node);
+    if (is_lost(*nodes, node, lost)) gone.push_back(node);
   }
   for (const NodeId node : gone) nodes->become(node, none);
-  return StateDict(nodes, {storages.begin(), storages.end()});
+  const auto storages = contents.storages();
+  return {nodes, {storages.begin(), storages.end()}};
 }
 
 }  // namespace transload

@@ -1,28 +1,38 @@
-// Which tensors are meant, and by what name.
+// Selection: which tensors of a state dict are meant, and by what names. Between reading a file's values and planning
+// what to do with their bytes.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "transload/transload.h"
 
 namespace transload {
 
-// Whether `text` fits a pattern where * stands for any text and ? for one character.
-bool fits(std::string_view pattern, std::string_view text);
+// Returns whether `text` fits a pattern where * stands for any text and ? for one character. If it does, `stars` gets
+// what each * stands for: the first ones as little as possible, so that "*.attn.*" splits at the first ".attn.".
+bool fits(std::string_view pattern, std::string_view text,
+          std::vector<std::string_view>* stars = nullptr);
 
-// The name a tensor gets, or nothing if it is not selected.
+// Returns the name that a tensor gets, or nothing if it is not selected. Throws MismatchError if a new name has more
+// stars than its pattern.
 std::optional<std::string> selected_name(const Selection& select, std::string_view name);
 
-// The value that a part is, by its name. Throws MismatchError, with the parts there are.
-std::uint32_t part_at(const StateDict& contents, std::string_view at);
+// Returns the value at `at`, which is the root if that is empty. Throws MismatchError with the parts that exist.
+Value part_at(const StateDict& contents, std::string_view at);
 
-// The part that is meant, without the tensors that are not selected, the others under their new names. Numbers of storages
-// stay. Throws MismatchError if there is no such part, or if nothing fits what is to be kept.
+// Returns the part at selection.at without the tensors that are not selected, the others under their new names.
+// Dicts, lists, tuples and sets are looked through, and objects are not: they stay as they are, unless they stand for
+// a tensor (sparse, quantized). Names are positions within a list, so a tensor that is dropped from one leaves None.
+// Values that are not tensors stay. Containers that are the same everywhere stay shared. Storages keep their numbers.
+// Throws MismatchError if there is no such part, if no tensor fits `keep`, and if a new name is taken or would move the
+// tensor to another container.
 StateDict select(const StateDict& contents, const Selection& selection);
 
-// The contents without the tensors of these storages: entries of dicts are left out, elsewhere None takes their place.
-StateDict without(const StateDict& contents, const std::vector<bool>& lost_storages);
+// Returns the contents without the tensors over the storages s with lost[s]: dicts lose the entry, elsewhere None
+// takes its place.
+StateDict without(const StateDict& contents, const std::vector<bool>& lost);
 
 }  // namespace transload

@@ -11,6 +11,7 @@
 #include "transfer/verify.h"
 #include "transfer/workers.h"
 #include "plan/pieces.h"
+#include "values/names.h"
 
 namespace transload {
 namespace {
@@ -29,15 +30,10 @@ struct Slot {
   std::vector<std::uint32_t> transfers;  // that are under way from it
 };
 
-// Of a storage, for who is told of a failure: "encoder.weight" (float32 [10, 10]).
-std::string first_user(const Plan& plan, const Index& index, std::uint32_t storage) {
-  for (const NamedTensor& tensor : plan.contents.tensors()) {
-    if (tensor.value.storage_number() != storage) continue;
-    const Tensor first = tensor.value.tensor();
-    return '"' + tensor.name + "\" (" + std::string(name(first.dtype())) + " " +
-           first.shape().str() + ")";
-  }
-  return "storage \"" + index.storages[storage].key + '"';
+// The first tensor over a storage, or the storage, for errors.
+std::string user_of(const Plan& plan, const Index& index, std::uint32_t storage) {
+  const std::string user = first_user(plan.contents, storage);
+  return user.empty() ? "storage \"" + index.storages[storage].key + '"' : user;
 }
 
 class Loader {
@@ -189,7 +185,7 @@ class Loader {
   void add_key(Error& error, std::uint32_t number) const {
     const Transfer& t = transfer(number);
     error.add("for " +
-              (plan_.keys.empty() ? first_user(plan_, index_, t.fills)
+              (plan_.keys.empty() ? user_of(plan_, index_, t.fills)
                                   : '"' + plan_.keys[t.fills] + '"') +
               ", " + std::to_string(t.nbytes) + " bytes to " + device_of(t).str());
   }
@@ -372,7 +368,7 @@ std::vector<Storage> allocate_targets(const Plan& plan, const Index& index,
       const auto count = std::count_if(first, plan.placements.end(), of_target);
       if (count > 0) {
         const auto number = static_cast<std::uint32_t>(first - plan.placements.begin());
-        error.add("for " + first_user(plan, index, number) +
+        error.add("for " + user_of(plan, index, number) +
                   (count > 1 ? " and " + std::to_string(count - 1) + " more storages" : ""));
       }
       throw;

@@ -20,18 +20,16 @@ void require_checksums(const Index& index,
     if (index.pieces[piece].crc32 && *index.pieces[piece].crc32 != crc) wrong.push_back(piece);
   }
   if (wrong.empty()) return;
-  std::vector<std::string> users(index.storages.size());
-  for (const NamedTensor& tensor : index.contents.tensors()) {
-    const std::uint32_t s = tensor.value.storage_number();
-    if (s < users.size() && users[s].empty()) users[s] = tensor.name;
-  }
+  const std::vector<std::vector<std::string>> names = names_by_storage(index.contents);
   const Piece& first = index.pieces[wrong.front()];
   std::string text = index.files[first.extent.file].name +
                      ": the bytes of these storages are not those that were saved:";
   for (std::size_t i = 0; i < std::min(wrong.size(), kMostNamed); ++i) {
     const Piece& piece = index.pieces[wrong[i]];
     text += "\n  \"" + index.storages[piece.storage].key + "\" at offset " +
-            std::to_string(piece.extent.offset) + ", for \"" + users[piece.storage] + '"';
+            std::to_string(piece.extent.offset);
+    if (const auto& users = names[piece.storage]; !users.empty())
+      text += ", for \"" + users.front() + '"';
   }
   if (wrong.size() > kMostNamed)
     text += "\n  and " + std::to_string(wrong.size() - kMostNamed) + " more";

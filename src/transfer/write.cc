@@ -12,6 +12,7 @@
 #include "transfer/steps.h"
 #include "plan/pieces.h"
 #include "types/scalar.h"
+#include "values/names.h"
 
 namespace transload {
 namespace {
@@ -48,12 +49,8 @@ class Fetcher {
     try {
       return from_device(storage, offset, staging(storage.device(), phase, part.nbytes));
     } catch (Error& error) {
-      for (const NamedTensor& tensor : layout_.contents.tensors()) {
-        if (tensor.value.storage_number() != piece.storage) continue;
-        error.add("for \"" + tensor.name + "\" (" + str(tensor.value) + "), " +
-                  std::to_string(part.nbytes) + " bytes; nothing was replaced");
-        break;
-      }
+      error.add("for " + first_user(layout_.contents, piece.storage) + ", " +
+                std::to_string(part.nbytes) + " bytes; nothing was replaced");
       throw;
     }
   }

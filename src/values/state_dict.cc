@@ -1,212 +1,28 @@
-// StateDict and Value: handles into the table of nodes.
+// StateDict: owner of a table of values and of the storages under its tensors. Copies share both until one is changed.
 #include "transload/state_dict.h"
 
-#include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
-
 #include "transload/error.h"
-#include "types/nearest.h"
-#include "values/node_table.h"
+#include "values/contents.h"
 
 namespace transload {
 namespace {
 
-using Numbers = std::unordered_map<const void*, std::uint32_t>;
-
-[[noreturn]] void wrong_kind(const Value& value, std::string_view wanted) {
-  throw Error("expected " + std::string(wanted) + ", found " + std::string(name(value.kind())) +
-              ": " + str(value, 100));
-}
-
-void require(const Value& value, bool holds, std::string_view wanted) {
-  if (!holds) wrong_kind(value, wanted);
-}
-
-std::string missing_key(const Value& dict, std::string_view key) {
-  std::string text = "no key \"" + std::string(key) + "\"";
-  std::vector<std::string> keys;
-  for (std::size_t i = 0; i < std::min<std::size_t>(dict.size(), 4000); ++i) {
-    const Value k = dict.entry(i).first;
-    if (k.is(ValueKind::text)) keys.emplace_back(k.text());
-  }
-  if (const std::string_view near = nearest(key, keys); !near.empty())
-    return text + "; did you mean \"" + std::string(near) + "\"?";
-  text += "; there are " + std::to_string(dict.size()) + " keys";
-  for (std::size_t i = 0; i < std::min<std::size_t>(dict.size(), 5); ++i) {
-    text += (i ? ", " : ": ") + str(dict.entry(i).first, 60);
-  }
-  return text + (dict.size() > 5 ? ", …" : "");
+[[noreturn]] void fail(const StateDict& state, const std::string& expected) {
+  const Value root = state.root();
+  throw Error("expected " + expected + ", found " + std::string(name(root.kind())) + ": " +
+              str(root, 100));
 }
 
 }  // namespace
 
-std::string_view name(ValueKind kind) {
-  switch (kind) {
-    case ValueKind::none:
-      return "None";
-    case ValueKind::boolean:
-      return "bool";
-    case ValueKind::integer:
-    case ValueKind::big_integer:
-      return "int";
-    case ValueKind::real:
-      return "float";
-    case ValueKind::complex:
-      return "complex";
-    case ValueKind::text:
-      return "str";
-    case ValueKind::bytes:
-      return "bytes";
-    case ValueKind::bytearray:
-      return "bytearray";
-    case ValueKind::list:
-      return "list";
-    case ValueKind::tuple:
-      return "tuple";
-    case ValueKind::size:
-      return "torch.Size";
-    case ValueKind::set:
-      return "set";
-    case ValueKind::frozenset:
-      return "frozenset";
-    case ValueKind::dict:
-      return "dict";
-    case ValueKind::ordered_dict:
-      return "OrderedDict";
-    case ValueKind::dtype:
-      return "torch.dtype";
-    case ValueKind::device:
-      return "torch.device";
-    case ValueKind::global:
-      return "class or function";
-    case ValueKind::object:
-      return "object";
-    case ValueKind::tensor:
-      return "Tensor";
-    case ValueKind::storage:
-      return "storage";
-  }
-  return "?";
-}
-
-const NodeTable& Value::nodes() const { return state_->nodes(); }
-ValueKind Value::kind() const { return nodes().kind(id_); }
-
-bool Value::boolean() const {
-  require(*this, is(ValueKind::boolean), "a bool");
-  return nodes().as_boolean(id_);
-}
-
-std::int64_t Value::integer() const {
-  require(*this, is(ValueKind::integer), "an int of at most 64 bits");
-  return nodes().as_integer(id_);
-}
-
-double Value::real() const {
-  require(*this, is(ValueKind::real) || is(ValueKind::integer), "a float");
-  return nodes().as_real(id_);
-}
-
-std::string_view Value::text() const {
-  require(*this, is(ValueKind::text) || is(ValueKind::device), "a text");
-  return nodes().as_text(id_);
-}
-
-std::span<const std::byte> Value::bytes() const {
-  require(*this, is(ValueKind::bytes) || is(ValueKind::bytearray) || is(ValueKind::big_integer),
-          "bytes");
-  const std::string_view text = nodes().as_text(id_);
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
-Dtype Value::dtype() const {
-  if (is(ValueKind::tensor)) return nodes().row(id_).dtype;
-  require(*this, is(ValueKind::dtype) || is(ValueKind::storage), "a torch.dtype");
-  return nodes().as_dtype(id_);
-}
-
-std::uint32_t Value::storage_number() const {
-  require(*this, is(ValueKind::tensor) || is(ValueKind::storage), "a tensor");
-  return nodes().storage_number(id_);
-}
-
-Tensor Value::tensor() const {
-  require(*this, is(ValueKind::tensor), "a tensor");
-  const TensorRow& row = nodes().row(id_);
-  const Dims shape(nodes().shape(id_));
-  const Dims stride(nodes().stride(id_));
-  // A meta tensor that was saved without a storage gets one that is large enough for anything.
-  const Storage storage = row.storage == TensorRow::kNoStorage
-                              ? Storage(kMeta, nullptr, ~std::uint64_t{0}, nullptr)
-                              : state_->storages()[row.storage];
-  Tensor tensor(storage, row.dtype, shape, stride, row.storage_offset);
-  tensor.requires_grad = row.requires_grad;
-  tensor.is_parameter = row.is_parameter;
-  tensor.conj = row.conj;
-  tensor.neg = row.neg;
-  return tensor;
-}
-
-std::size_t Value::size() const {
-  if (is_dict()) return nodes().entries(id_).size() / 2;
-  if (is(ValueKind::object)) return 2;
-  require(*this, is_sequence(kind()), "a container");
-  return nodes().items(id_).size();
-}
-
-Value Value::item(std::size_t i) const {
-  require(*this, is_sequence(kind()) || is(ValueKind::object), "a list or tuple");
-  if (i >= size()) throw Error("item " + std::to_string(i) + " of " + std::to_string(size()));
-  return {*state_, nodes().items(id_)[i]};
-}
-
-std::pair<Value, Value> Value::entry(std::size_t i) const {
-  require(*this, is_dict(), "a dict");
-  if (i >= size()) throw Error("entry " + std::to_string(i) + " of " + std::to_string(size()));
-  const auto entries = nodes().entries(id_);
-  return {{*state_, entries[2 * i]}, {*state_, entries[2 * i + 1]}};
-}
-
-std::optional<Value> Value::find(std::string_view key) const {
-  require(*this, is_dict(), "a dict");
-  const NodeId found = nodes().find(id_, key);
-  if (found == kNoNode) return std::nullopt;
-  return Value(*state_, found);
-}
-
-std::optional<Value> Value::find(std::int64_t key) const {
-  require(*this, is_dict(), "a dict");
-  for (std::size_t i = 0; i < size(); ++i) {
-    const auto [k, value] = entry(i);
-    if (k.is(ValueKind::integer) && k.integer() == key) return value;
-  }
-  return std::nullopt;
-}
-
-Value Value::at(std::string_view key) const {
-  if (const auto found = find(key)) return *found;
-  throw Error(missing_key(*this, key));
-}
-
-Value Value::at(std::int64_t key) const {
-  if (const auto found = find(key)) return *found;
-  throw Error(missing_key(*this, std::to_string(key)));
-}
-
-std::optional<Value> Value::attributes() const {
-  const NodeId found = nodes().attributes(id_);
-  if (found == kNoNode) return std::nullopt;
-  return Value(*state_, found);
-}
-
 StateDict::StateDict() : StateDict(std::make_shared<NodeTable>(), {}) {
-  nodes_->root = nodes_->container(ValueKind::ordered_dict);
+  NodeTable& nodes = *contents_->nodes;
+  nodes.root = nodes.container(ValueKind::ordered_dict);
 }
 
 StateDict::StateDict(std::shared_ptr<NodeTable> nodes, std::vector<Storage> storages)
-    : nodes_(std::move(nodes)),
-      storages_(std::make_shared<std::vector<Storage>>(std::move(storages))) {}
+    : contents_(
+          std::make_shared<StateContents>(StateContents{std::move(nodes), std::move(storages)})) {}
 
 StateDict StateDict::dict() {
   auto nodes = std::make_shared<NodeTable>();
@@ -224,48 +40,38 @@ StateDict StateDict::tuple(const std::vector<Item>& items) {
   StateDict made(std::make_shared<NodeTable>(), {});
   std::vector<NodeId> parts;
   for (const Item& item : items) parts.push_back(made.add(item));
-  made.nodes_->root = made.nodes_->sequence(ValueKind::tuple, parts);
+  NodeTable& nodes = *made.contents_->nodes;
+  nodes.root = nodes.sequence(ValueKind::tuple, parts);
   return made;
 }
 
-Value StateDict::root() const { return {*this, nodes_->root}; }
+Value StateDict::root() const { return {contents_, contents_->nodes->root}; }
+const NodeTable& StateDict::nodes() const { return *contents_->nodes; }
+std::span<const Storage> StateDict::storages() const { return contents_->storages; }
 
-Tensor StateDict::tensor(std::string_view path) const {
-  // The longest key that fits comes first: a key may itself hold a '/'.
-  Value at = root();
-  std::string_view rest = path;
-  while (true) {
-    if (const auto whole = at.find(rest)) return whole->tensor();
-    const std::size_t slash = rest.find('/');
-    if (slash == std::string_view::npos) return at.at(rest).tensor();
-    at = at.at(rest.substr(0, slash));
-    rest.remove_prefix(slash + 1);
-  }
+StateContents& StateDict::own_contents() {
+  if (contents_.use_count() > 1) contents_ = std::make_shared<StateContents>(*contents_);
+  return *contents_;
 }
 
 NodeTable& StateDict::own_nodes() {
-  if (nodes_.use_count() > 1) nodes_ = std::make_shared<NodeTable>(*nodes_);
-  if (storages_.use_count() > 1) storages_ = std::make_shared<std::vector<Storage>>(*storages_);
-  if (numbers_.use_count() > 1)
-    numbers_ = std::make_shared<Numbers>(*static_cast<Numbers*>(numbers_.get()));
-  return *nodes_;
+  std::shared_ptr<NodeTable>& nodes = own_contents().nodes;
+  if (nodes.use_count() > 1) nodes = std::make_shared<NodeTable>(*nodes);
+  return *nodes;
 }
 
+// The number of a storage, which is added if it is new.
 std::uint32_t StateDict::number_of(const Storage& storage) {
-  if (!numbers_) {
-    auto numbers = std::make_shared<Numbers>();
-    for (std::uint32_t i = 0; i < storages_->size(); ++i)
-      numbers->try_emplace((*storages_)[i].identity(), i);
-    numbers_ = std::move(numbers);
+  auto& [nodes, storages, numbers] = own_contents();
+  const auto next = static_cast<std::uint32_t>(storages.size());
+  if (numbers.empty()) {
+    for (std::uint32_t i = 0; i < next; ++i) numbers.try_emplace(storages[i].identity(), i);
   }
-  auto& numbers = *static_cast<Numbers*>(numbers_.get());
-  const void* identity = storage.identity();
-  const auto next = static_cast<std::uint32_t>(storages_->size());
-  if (identity) {
+  if (const void* const identity = storage.identity()) {
     const auto [found, is_new] = numbers.try_emplace(identity, next);
     if (!is_new) return found->second;
   }
-  storages_->push_back(storage);
+  storages.push_back(storage);
   return next;
 }
 
@@ -293,7 +99,8 @@ std::uint32_t StateDict::add(const Item& item) {
       return nodes.tensor(row, t.shape(), t.stride());
     }
     NodeId operator()(std::reference_wrapper<const StateDict> other) const {
-      const StateDict source = other.get();  // a copy: it may be this one
+      const StateDict source =
+          other.get();  // shares what it copies: `other` may be the one that changes
       std::vector<std::uint32_t> numbers;
       for (const Storage& storage : source.storages()) numbers.push_back(state.number_of(storage));
       return state.own_nodes().copy(source.nodes(), source.nodes().root, numbers);
@@ -303,28 +110,29 @@ std::uint32_t StateDict::add(const Item& item) {
 }
 
 void StateDict::set(std::string_view key, const Item& item) {
-  require(root(), root().is_dict(), "a dict to set \"" + std::string(key) + "\" in");
+  if (!root().is_dict()) fail(*this, "a dict at the root to set \"" + std::string(key) + "\" in");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   nodes.set(nodes.root, nodes.text(key), value);
 }
 
 void StateDict::set(std::int64_t key, const Item& item) {
-  require(root(), root().is_dict(), "a dict to set " + std::to_string(key) + " in");
+  if (!root().is_dict()) fail(*this, "a dict at the root to set " + std::to_string(key) + " in");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   nodes.set(nodes.root, nodes.integer(key), value);
 }
 
 void StateDict::append(const Item& item) {
-  require(root(), root().is(ValueKind::list), "a list to append to");
+  if (!root().is(ValueKind::list)) fail(*this, "a list at the root to append to");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   nodes.append(nodes.root, {&value, 1});
 }
 
 void StateDict::set_attribute(std::string_view attribute, const Item& item) {
-  require(root(), root().is(ValueKind::ordered_dict), "an OrderedDict to give an attribute");
+  if (!root().is(ValueKind::ordered_dict))
+    fail(*this, "an OrderedDict at the root to set an attribute of");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   NodeId attributes = nodes.attributes(nodes.root);
@@ -336,11 +144,12 @@ void StateDict::set_attribute(std::string_view attribute, const Item& item) {
 }
 
 StateDict StateDict::over(std::vector<Storage> storages) const {
-  if (storages.size() != storages_->size()) {
-    throw Error("a state dict over " + std::to_string(storages_->size()) + " storages was given " +
-                std::to_string(storages.size()));
+  const std::size_t count = contents_->storages.size();
+  if (storages.size() != count) {
+    throw Error("over() was given " + std::to_string(storages.size()) +
+                " storages for a state dict over " + std::to_string(count));
   }
-  return {nodes_, std::move(storages)};
+  return {contents_->nodes, std::move(storages)};
 }
 
 }  // namespace transload
