@@ -10,7 +10,6 @@
 #include <random>
 
 #include "transload/transload.h"
-#include "types/flat_index.h"
 
 namespace transload {
 namespace {
@@ -83,32 +82,6 @@ TEST(Tensors, ThatReachBeyondTheirStorageAreRefused) {
   EXPECT_THROW(Tensor(storage, Dtype::float32, {-1}, {1}), Error);
   EXPECT_NO_THROW(
       Tensor(storage, Dtype::float32, {0, 5}, {5, 1}, 1 << 30));  // no element, no matter where
-}
-
-TEST(StateDicts, FindKeysAmongManyAndSuggestNearOnes) {
-  StateDict state;
-  for (std::int64_t i = 0; i < 5000; ++i) state.set("layer." + std::to_string(i), i);
-  for (std::int64_t i = 0; i < 5000; ++i)
-    EXPECT_EQ(state["layer." + std::to_string(i)].integer(), i);
-  state.set("layer.7", std::string("replaced"));
-  EXPECT_EQ(state.size(), 5000u);
-  EXPECT_EQ(state["layer.7"].text(), "replaced");
-  StateDict small;
-  small.set("net1.weight", nullptr);
-  EXPECT_NE(message([&] { small["net1.wieght"]; }).find("did you mean \"net1.weight\"?"),
-            std::string::npos);
-}
-
-TEST(StateDicts, KeepTiesWhenPutIntoOneAnother) {
-  const Tensor tied = counted({3});
-  StateDict inner, outer = StateDict::dict();
-  inner.set("a", tied);
-  inner.set("b", tied);
-  outer.set("model", inner);
-  outer.set("c", tied);
-  EXPECT_EQ(outer.storages().size(), 1u);
-  EXPECT_EQ(values(outer.tensor("model/b")), values(tied));
-  EXPECT_EQ(inner.size(), 2u);
 }
 
 TEST_F(TorchZip, GoldenFilesOfPyTorchAreReadValueForValue) {
@@ -308,36 +281,6 @@ TEST_F(LoadInto, ReportsAllThatDoesNotFitAndChangesNothing) {
   EXPECT_EQ(values(live.tensor("net1.bias")), values(counted({10}, 5)));
 }
 
-TEST_F(LoadInto, NamesTheRenameThatStripsAPrefix) {
-  StateDict wrapped;
-  const StateDict plain = model();
-  for (const NamedTensor& t : plain.tensors()) wrapped.set("module." + t.name, t.value.tensor());
-  save(wrapped, path("ddp.pt"));
-  StateDict live = model(7);
-  const std::string text = message([&] { load_into(live, path("ddp.pt")); });
-  EXPECT_NE(text.find("rename {\"module.*\", \"*\"} strips it"), std::string::npos) << text;
-  FillOptions options;
-  options.select.rename = {{"module.*", "*"}};
-  load_into(live, path("ddp.pt"), options);
-  EXPECT_EQ(values(live.tensor("net2.weight")), values(model().tensor("net2.weight")));
-}
-
-TEST_F(LoadInto, NamesKeysThatAreNearlyThere) {
-  StateDict saved;
-  saved.set("encoder.wieght", counted({2}));
-  saved.set("encoder.Bias", counted({2}));
-  save(saved, path("m.pt"));
-  StateDict live;
-  live.set("encoder.weight", counted({2}));
-  live.set("encoder.bias", counted({2}));
-  const std::string text = message([&] { load_into(live, path("m.pt")); });
-  EXPECT_NE(text.find("\"encoder.weight\" is nearly the file's \"encoder.wieght\""),
-            std::string::npos)
-      << text;
-  EXPECT_NE(text.find("\"encoder.bias\" is nearly the file's \"encoder.Bias\""), std::string::npos)
-      << text;
-}
-
 TEST_F(LoadInto, AFileCutShortWhileItIsReadListsWhatIsTorn) {
   StateDict big;
   for (int i = 0; i < 4; ++i)
@@ -385,16 +328,6 @@ TEST_F(Load, AFileWrittenToAfterOpenIsNoticed) {
   const Index again = open(path("m.pt"));
   write_over();
   EXPECT_THROW(load_into(model(7), again), IoError);
-}
-
-TEST(FlatIndex, RefusesKeysOfOneHash) {
-  FlatIndex<std::uint32_t> index;
-  for (std::uint32_t i = 0; i < 1000; ++i) index.add(7, i);
-  EXPECT_EQ(*index.find(7, [](std::uint32_t i) { return i == 999; }), 999u);
-  const auto add_more = [&] {
-    for (std::uint32_t i = 0; i < 1000; ++i) index.add(7, i);
-  };
-  EXPECT_THROW(add_more(), FormatError);
 }
 
 TEST_F(Load, AnExceptionOfTheProgressFunctionStopsTheLoad) {

@@ -41,14 +41,17 @@ struct OpenOptions {
   bool keep_calls = false;
 };
 
-// Which tensors are meant, by name: keys joined by '/'. In patterns * stands for any text, ? for one character.
+// Which tensors are meant, by name: keys and positions joined by '/', as StateDict::tensors() gives them. In patterns
+// * stands for any text, ? for one character. Values that are not tensors stay. A tensor that is not selected is
+// left out of a dict; in a list or tuple, None takes its place, so that the others keep their positions.
 struct Selection {
-  // The part of a checkpoint that is meant, as "model_state_dict": what is below it, by names that begin there.
+  // The path of the part that is meant, as "model_state_dict" or "optimizer_states/0": what is below it, by names
+  // that begin there.
   std::string at{};
   std::vector<std::string> keep{};  // only these; empty: all
   std::vector<std::string> drop{};  // but not these
-  // {"module.*", "*"} strips a prefix: what the first * stood for goes where the second one is.
-  // The first pattern that fits renames.
+  // {"module.*", "*"} strips a prefix; {"*.attn.*", "*.attention.*"} changes the middle. The n-th * of the new name is
+  // what the n-th * of the pattern stood for. The first pattern that fits renames. A tensor stays in its dict.
   std::vector<std::pair<std::string, std::string>> rename{};
 };
 

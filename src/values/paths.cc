@@ -148,16 +148,14 @@ std::string listed(const std::vector<std::string>& parts, std::size_t count) {
   std::string text;
   for (std::size_t i = 0; i < std::min(parts.size(), kMost); ++i)
     text += (i ? ", " : "") + in_quotes(parts[i]);
-  return text + (count > kMost ? ", …" : "");
+  return count > kMost ? text + " and " + std::to_string(count - kMost) + " more" : text;
 }
 
-bool is_container(ValueKind kind) {
-  return is_dict(kind) || is_sequence(kind) || kind == ValueKind::object;
-}
-
-std::size_t size_of(const NodeTable& nodes, NodeId container) {
-  const ValueKind kind = nodes.kind(container);
-  return is_dict(kind) ? nodes.entries(container).size() / 2 : nodes.below(container).size();
+// As "a list of 3 items, whose positions are 0 to 2".
+std::string sequence_text(ValueKind kind, std::size_t count) {
+  const std::string text = "a " + std::string(name(kind)) + " of " + std::to_string(count);
+  if (count == 1) return text + " item, whose position is 0";
+  return text + " items" + (count ? ", whose positions are 0 to " + std::to_string(count - 1) : "");
 }
 
 }  // namespace
@@ -167,42 +165,34 @@ NodeId find_path(const NodeTable& nodes, NodeId root, std::string_view path) {
   return found == kNoNode && path.empty() ? root : found;
 }
 
-std::string missing_part(const NodeTable& nodes, NodeId container, std::string_view part) {
-  const ValueKind kind = nodes.kind(container);
-  const std::vector<std::string> parts = parts_of(nodes, container);
-  const std::size_t count = std::max(size_of(nodes, container), parts.size());
-  if (is_sequence(kind)) {
-    return "no position " + in_quotes(part) + " in a " + std::string(name(kind)) + " of " +
-           std::to_string(count) + " items";
-  }
-  std::string text = "no key " + in_quotes(part);
-  if (const std::string_view near = nearest(part, parts); !near.empty())
+std::string missing_key(const NodeTable& nodes, NodeId dict, std::string_view key) {
+  const std::vector<std::string> keys = parts_of(nodes, dict);
+  const std::size_t count = nodes.entries(dict).size() / 2;
+  const std::string text = "no key " + in_quotes(key);
+  if (const std::string_view near = nearest(key, keys); !near.empty())
     return text + "; did you mean " + in_quotes(near) + "?";
-  text += "; there are " + std::to_string(count) + " keys";
-  return parts.empty() ? text : text + ": " + listed(parts, count);
+  if (keys.empty()) return text + "; the dict is empty";
+  return text + "; the keys are " + listed(keys, count);
 }
 
 std::string missing_path(const NodeTable& nodes, NodeId root, std::string_view path) {
   Search search(nodes, root, path);
   search.run();
   const auto [node, begin] = search.furthest();
-  const std::string text = "there is nothing at " + in_quotes(path);
-  const std::string_view before = path.substr(0, begin > 0 ? begin - 1 : 0);
-  const std::string here = begin > 0 ? in_quotes(before) : "the root";
+  const std::string text = "there is nothing at " + in_quotes(path) + ": ";
+  const std::string here = begin > 0 ? in_quotes(path.substr(0, begin - 1)) : "this value";
   const ValueKind kind = nodes.kind(node);
-  const std::vector<std::string> parts =
-      is_container(kind) ? parts_of(nodes, node) : std::vector<std::string>();
+  if (is_sequence(kind))
+    return text + here + " is " + sequence_text(kind, nodes.items(node).size());
+  const std::vector<std::string> parts = is_dict(kind) || kind == ValueKind::object
+                                             ? parts_of(nodes, node)
+                                             : std::vector<std::string>();
   if (parts.empty())
-    return text + ": " + here + " is " + str(nodes, {}, node, 60) + ", without parts";
-  const std::size_t count = std::max(size_of(nodes, node), parts.size());
-  if (is_sequence(kind)) {
-    return text + ": " + here + " is a " + std::string(name(kind)) + ", whose parts are \"0\" to " +
-           in_quotes(std::to_string(count - 1));
-  }
+    return text + here + " is " + str(nodes, {}, node, 60) + ", which has no parts";
+  const std::size_t count = is_dict(kind) ? nodes.entries(node).size() / 2 : parts.size();
   const std::string_view near = nearest(path.substr(begin), parts);
   const std::string prefix(path.substr(0, begin));
-  return text + (begin > 0 ? ": in " + here + " the parts are " : ": the parts are ") +
-         listed(parts, count) +
+  return text + (begin > 0 ? "in " + here + " " : "") + "the parts are " + listed(parts, count) +
          (near.empty() ? "" : "; did you mean " + in_quotes(prefix + std::string(near)) + "?");
 }
 

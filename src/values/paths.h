@@ -21,7 +21,7 @@ NodeId find_path(const NodeTable& nodes, NodeId root, std::string_view path);
 // Says that there is nothing at a path, how far it leads, the nearest part there, and which parts exist.
 std::string missing_path(const NodeTable& nodes, NodeId root, std::string_view path);
 
-// The same for a single key or position, in `container`: `no key "wieght"; did you mean "weight"?`
-std::string missing_part(const NodeTable& nodes, NodeId container, std::string_view part);
+// The same for one key of a dict: `no key "wieght"; did you mean "weight"?`
+std::string missing_key(const NodeTable& nodes, NodeId dict, std::string_view key);
 
 }  // namespace transload

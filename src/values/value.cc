@@ -169,12 +169,12 @@ std::optional<Value> Value::find(std::int64_t key) const {
 
 Value Value::at(std::string_view key) const {
   if (const auto found = find(key)) return *found;
-  throw Error(missing_part(nodes(), id_, key));
+  throw Error(missing_key(nodes(), id_, key));
 }
 
 Value Value::at(std::int64_t key) const {
   if (const auto found = find(key)) return *found;
-  throw Error(missing_part(nodes(), id_, std::to_string(key)));
+  throw Error(missing_key(nodes(), id_, std::to_string(key)));
 }
 
 Value Value::at_path(std::string_view path) const {

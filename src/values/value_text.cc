@@ -57,10 +57,9 @@ class Printer {
   };
 
   std::string cut() {
-    out_.resize(max_chars_);
-    while (!out_.empty() && (out_.back() & 0xC0) == 0x80) out_.pop_back();  // no half character
-    if (!out_.empty() && (out_.back() & 0x80)) out_.pop_back();
-    return out_ + "…";
+    std::size_t nbytes = max_chars_;
+    while (nbytes > 0 && (out_[nbytes] & 0xC0) == 0x80) --nbytes;  // not within a character of UTF-8
+    return out_.substr(0, nbytes) + "…";
   }
 
   void print_node(NodeId node) {
