@@ -7,6 +7,8 @@
 namespace transload {
 namespace {
 
+ValueKind root_kind(const StateDict& state) { return state.nodes().kind(state.nodes().root); }
+
 [[noreturn]] void fail(const StateDict& state, const std::string& expected) {
   const Value root = state.root();
   throw Error("expected " + expected + ", found " + std::string(name(root.kind())) + ": " +
@@ -110,28 +112,30 @@ std::uint32_t StateDict::add(const Item& item) {
 }
 
 void StateDict::set(std::string_view key, const Item& item) {
-  if (!root().is_dict()) fail(*this, "a dict at the root to set \"" + std::string(key) + "\" in");
+  if (!is_dict(root_kind(*this)))
+    fail(*this, "a dict at the root to set \"" + std::string(key) + "\" in");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   nodes.set(nodes.root, nodes.text(key), value);
 }
 
 void StateDict::set(std::int64_t key, const Item& item) {
-  if (!root().is_dict()) fail(*this, "a dict at the root to set " + std::to_string(key) + " in");
+  if (!is_dict(root_kind(*this)))
+    fail(*this, "a dict at the root to set " + std::to_string(key) + " in");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   nodes.set(nodes.root, nodes.integer(key), value);
 }
 
 void StateDict::append(const Item& item) {
-  if (!root().is(ValueKind::list)) fail(*this, "a list at the root to append to");
+  if (root_kind(*this) != ValueKind::list) fail(*this, "a list at the root to append to");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();
   nodes.append(nodes.root, {&value, 1});
 }
 
 void StateDict::set_attribute(std::string_view attribute, const Item& item) {
-  if (!root().is(ValueKind::ordered_dict))
+  if (root_kind(*this) != ValueKind::ordered_dict)
     fail(*this, "an OrderedDict at the root to set an attribute of");
   const NodeId value = add(item);
   NodeTable& nodes = own_nodes();

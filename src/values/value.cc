@@ -168,12 +168,12 @@ std::optional<Value> Value::find(std::int64_t key) const {
 }
 
 Value Value::at(std::string_view key) const {
-  if (const auto found = find(key)) return *found;
+  if (auto found = find(key)) return std::move(*found);
   throw Error(missing_key(nodes(), id_, key));
 }
 
 Value Value::at(std::int64_t key) const {
-  if (const auto found = find(key)) return *found;
+  if (auto found = find(key)) return std::move(*found);
   throw Error(missing_key(nodes(), id_, std::to_string(key)));
 }
 
