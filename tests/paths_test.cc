@@ -8,7 +8,8 @@
 namespace transload {
 namespace {
 
-// {"model": {"net.weight": …}, "optimizer_states": [{"state": {0: …, 1: {"exp_avg": 10}}}], "betas": (20, 21)}
+// {"model": {"net.weight": …}, "optimizer_states": [{"state": {0: …, 1: {"exp_avg": 10}}}],
+// "betas": (20, 21)}
 StateDict lightning() {
   const StateDict moments = ints_of({{0, dict_of({})}, {1, dict_of({{"exp_avg", 10}})}});
   return dict_of({{"model", dict_of({{"net.weight", 1}, {"net.bias", nullptr}})},

@@ -1,4 +1,5 @@
-// Which tensors are selected and what they are called: keep, drop, rename and at; and how load_into() matches them.
+// Which tensors are selected and what they are called: keep, drop, rename and at; and how
+// load_into() matches them.
 #include "plan/select.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +13,8 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-// {"epoch": 3, "model": {"a.w": …, "a.b": …}, "states": [{"exp": …, "step": 5}, {"exp": …}], "pair": (…, …)}
+// {"epoch": 3, "model": {"a.w": …, "a.b": …}, "states": [{"exp": …, "step": 5}, {"exp": …}],
+// "pair": (…, …)}
 StateDict checkpoint() {
   return dict_of({{"epoch", 3},
                   {"model", dict_of({{"a.w", tensor_of(1)}, {"a.b", tensor_of(2)}})},

@@ -1,4 +1,5 @@
-// Nested state dicts in one expression, for tests: dict_of({{"model", dict_of({{"w", tensor_of(1)}})}}).
+// Nested state dicts in one expression, for tests: dict_of({{"model", dict_of({{"w",
+// tensor_of(1)}})}}).
 #pragma once
 
 #include <cstring>

@@ -1,4 +1,5 @@
-// Values and the table under them: lifetimes, copies on write, keys, names by storage, Python's notation.
+// Values and the table under them: lifetimes, copies on write, keys, names by storage, Python's
+// notation.
 #include <gtest/gtest.h>
 
 #include <limits>

@@ -119,7 +119,8 @@ TEST(Walk, OfAMillionItemsIsNotBounded) {
   const auto nodes = std::make_shared<NodeTable>();
   const NodeId pair = add_dict(*nodes, {{"t", add_tensor(*nodes)}});
   const std::vector<NodeId> items(1'000'000, nodes->none());
-  nodes->root = add_dict(*nodes, {{"long", nodes->sequence(ValueKind::list, items)}, {"a", pair}, {"b", pair}});
+  nodes->root = add_dict(
+      *nodes, {{"long", nodes->sequence(ValueKind::list, items)}, {"a", pair}, {"b", pair}});
   EXPECT_EQ(names_of({nodes, {}}), (Names{"a/t", "b/t"}));
 }
 

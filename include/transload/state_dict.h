@@ -1,4 +1,5 @@
-// StateDict: what a checkpoint holds. Keys to tensors and plain values, nested and ordered as saved.
+// StateDict: what a checkpoint holds. Keys to tensors and plain values, nested and ordered as
+// saved.
 #pragma once
 
 #include <cstdint>
@@ -48,10 +49,10 @@ std::string_view name(ValueKind kind);  // as Python names the type: "int", "Ord
 
 struct NamedTensor;
 
-// One value of a StateDict: a handle that keeps the values and the storages alive, so it may outlive the
-// StateDict. It goes on showing what was there when it was made; while it lives, a change of the
-// StateDict copies the table of values first, so keep none across many calls of set().
-// A function that asks for another kind than the value has throws Error with both.
+// One value of a StateDict: a handle that keeps the values and the storages alive, so it may
+// outlive the StateDict. It goes on showing what was there when it was made; while it lives, a
+// change of the StateDict copies the table of values first, so keep none across many calls of
+// set(). Functions throw Error if the value is of another kind than they read, with both kinds.
 class Value {
  public:
   ValueKind kind() const;
@@ -67,12 +68,13 @@ class Value {
   std::span<const std::byte> bytes() const;
   Dtype dtype() const;
   Tensor tensor() const;
-  // Of a tensor or storage: its place in StateDict::storages(); kNoStorage of a tensor that was saved on meta without one.
+  // Of a tensor or storage: its place in StateDict::storages(); kNoStorage of a tensor that was
+  // saved on meta without one.
   static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;
   std::uint32_t storage_number() const;
 
-  // Of list, tuple, size, set, frozenset: the items. Of dict, ordered_dict: the entries. Of object: what
-  // was called, and its arguments.
+  // Of list, tuple, size, set, frozenset: the items. Of dict, ordered_dict: the entries. Of object:
+  // what was called, and its arguments.
   std::size_t size() const;
   Value item(std::size_t i) const;
   std::pair<Value, Value> entry(std::size_t i) const;
@@ -81,15 +83,17 @@ class Value {
   Value at(std::string_view key) const;  // Error suggests the nearest key
   Value at(std::int64_t key) const;
 
-  // The value at a path from here: keys and positions joined by '/', as "optimizer_states/0/state/1/exp_avg".
-  // Lists and tuples have positions; an int key is its digits. Keys may contain '/': the longest key that
-  // leads to a value wins. Every name that tensors() returns is a path. Error lists the parts that exist.
+  // The value at a path from here: keys and positions joined by '/', as
+  // "optimizer_states/0/state/1/exp_avg". Lists and tuples have positions; an int key is its
+  // digits. Keys may contain '/': the longest key that leads to a value wins. Every name that
+  // tensors() returns is a path. Error lists the parts that exist.
   Value at_path(std::string_view path) const;
 
   // Every tensor below, as StateDict::tensors(), by names that begin here.
   std::vector<NamedTensor> tensors() const;
 
-  // The attributes of an ordered_dict (`_metadata` of a state dict), a tensor or an object, as a dict.
+  // The attributes of an ordered_dict (`_metadata` of a state dict), a tensor or an object, as a
+  // dict.
   std::optional<Value> attributes() const;
 
   // Equal for two values of one state dict if and only if they are one object, as Python's id().
@@ -143,8 +147,9 @@ class StateDict {
   void append(const Item& item);
   void set_attribute(std::string_view name, const Item& item);  // of an ordered_dict at the root
 
-  // Every place that holds a tensor, in the order of the file. Containers that contain themselves are entered once
-  // on a path; where shared containers make far more places than there are values, each is entered once in all.
+  // Every place that holds a tensor, in the order of the file. Containers that contain themselves
+  // are entered once on a path; where shared containers make far more places than there are values,
+  // each is entered once in all.
   std::vector<NamedTensor> tensors() const { return root().tensors(); }
 
   // The storages that the tensors share, by number. On meta if this is an Index's contents.
@@ -178,8 +183,9 @@ struct VisitedValue {
   Value value;
 };
 
-// Calls visit for the root and for what it holds, in the order of the file. What a container holds comes right
-// after it if visit returned true. Enters dicts, sequences and objects, under the same bound as tensors().
+// Calls visit for the root and for what it holds, in the order of the file. What a container holds
+// comes right after it if visit returned true. Enters dicts, sequences and objects, under the same
+// bound as tensors().
 void walk(const StateDict& state, const std::function<bool(const VisitedValue&)>& visit);
 
 }  // namespace transload

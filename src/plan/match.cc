@@ -38,11 +38,11 @@ std::vector<std::string> prefixes_of(const std::string& key) {
   return prefixes;
 }
 
-// The option that makes the unexpected keys the missing ones, if only a prefix differs; else empty. It can be pasted.
+// The option that makes the unexpected keys the missing ones, if only a prefix differs; else empty.
+// It can be pasted.
 std::string way_out(const Matches& matches, const StateDict& source, const Selection& selection) {
   const auto& [missing, unexpected] = matches.result;
-  // Patterns are of keys before they are renamed, which the lists do not have.
-  if (missing.empty() || unexpected.empty() || !selection.rename.empty()) return "";
+  if (missing.empty() || unexpected.empty()) return "";
   const std::string &file_key = unexpected.front(), &live_key = missing.front();
   for (const std::string& prefix : prefixes_of(file_key)) {
     if (!contains(missing, std::string_view(file_key).substr(prefix.size()))) continue;
@@ -65,18 +65,31 @@ std::string way_out(const Matches& matches, const StateDict& source, const Selec
   return "";
 }
 
-// Suggests a key of the file for the first few missing ones.
+// Names a key of the file for the first few missing ones that it nearly is.
 void add_near_keys(Error& error, const FillResult& result) {
   constexpr std::size_t kMost = 5;
   std::vector<std::string> left = result.unexpected;
   for (std::size_t i = 0; i < std::min(result.missing.size(), kMost); ++i) {
-    const std::string near(nearest(result.missing[i], left));
+    const std::string& missing = result.missing[i];
+    const std::string near(nearest(missing, left));
     if (near.empty()) continue;
-    error.add(in_quotes(result.missing[i]) + " is nearly the file's " + in_quotes(near) +
-              "; rename {" + in_quotes(near) + ", " + in_quotes(result.missing[i]) +
-              "} matches them");
+    const std::string text = in_quotes(missing) + " is nearly the file's " + in_quotes(near);
+    const bool can_rename = !has_wildcard(missing) && !has_wildcard(near);
+    error.add(can_rename ? text + "; rename {" + in_quotes(near) + ", " + in_quotes(missing) +
+                               "} matches them"
+                         : text);
     std::erase(left, near);
   }
+}
+
+void add_way_out(Error& error, const Matches& matches, const StateDict& source,
+                 const Selection& selection) {
+  // Patterns are of keys before they are renamed, which the lists of keys do not have.
+  if (!selection.rename.empty()) return;
+  if (const std::string out = way_out(matches, source, selection); !out.empty())
+    error.add(out);
+  else
+    add_near_keys(error, matches.result);
 }
 
 // The source's tensors that are selected, by their new names.
@@ -105,61 +118,61 @@ Selected selected_tensors(const StateDict& source, const Selection& selection,
   return selected;
 }
 
+// Why a tensor cannot fill a live one; empty if it can.
+std::string misfit(const Match& match, const std::string& source_name) {
+  const Tensor &from = match.source, &to = match.live;
+  const std::string key = in_quotes(match.key);
+  if (from.shape() != to.shape()) {
+    return "size mismatch for " + key + ": " + from.shape().str() + " in " + source_name + ", " +
+           to.shape().str() + " in the live model";
+  }
+  if (from.dtype() != to.dtype() && !can_cast(from.dtype(), to.dtype())) {
+    return key + ": " + std::string(name(from.dtype())) + " in " + source_name +
+           " cannot be cast to " + std::string(name(to.dtype())) + " in the live model";
+  }
+  if (match.source_storage == Value::kNoStorage && to.device().kind != DeviceKind::meta)
+    return key + ": was saved on meta, so " + source_name + " has no bytes for it";
+  return "";
+}
+
 }  // namespace
 
 Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,
               const std::string& source_name) {
   const auto [by_name, order] = selected_tensors(source, options.select, source_name);
   Matches matches;
-  std::vector<std::string> wrong;
+  auto& [missing, unexpected] = matches.result;
+  std::vector<std::string> misfits;
   std::set<std::string> wanted;
   for (const NamedTensor& target : live.tensors()) {
     wanted.insert(target.name);
     const auto found = by_name.find(target.name);
     if (found == by_name.end()) {
-      matches.result.missing.push_back(target.name);
+      missing.push_back(target.name);
       continue;
     }
-    Tensor to = target.value.tensor(), from = found->second.tensor();
+    const Value& value = found->second;
+    Match one{target.name, value.tensor(), target.value.tensor(), value.storage_number()};
     // torch fills a 0-dimensional parameter from the first element of a 1-dimensional one.
-    if (to.shape().empty() && from.shape().size() == 1 && from.shape()[0] > 0) {
-      from = Tensor(from.storage(), from.dtype(), Dims{}, Dims{}, from.storage_offset());
-    }
-    if (from.shape() != to.shape()) {
-      wrong.push_back("size mismatch for " + in_quotes(target.name) + ": " + from.shape().str() +
-                      " in " + source_name + ", " + to.shape().str() + " in the live model");
-    } else if (from.dtype() != to.dtype() && !can_cast(from.dtype(), to.dtype())) {
-      wrong.push_back(in_quotes(target.name) + ": " + std::string(name(from.dtype())) + " in " +
-                      source_name + " cannot be cast to " + std::string(name(to.dtype())) +
-                      " in the live model");
-    } else if (found->second.storage_number() == Value::kNoStorage &&
-               to.device().kind != DeviceKind::meta) {
-      wrong.push_back(in_quotes(target.name) + ": was saved on meta, so " + source_name +
-                      " has no bytes for it");
-    } else {
-      matches.filled.push_back(
-          {target.name, std::move(from), std::move(to), found->second.storage_number()});
-    }
+    const Tensor& from = one.source;
+    if (one.live.shape().empty() && from.shape().size() == 1 && from.shape()[0] > 0)
+      one.source = Tensor(from.storage(), from.dtype(), Dims{}, Dims{}, from.storage_offset());
+    std::string why = misfit(one, source_name);
+    if (why.empty())
+      matches.filled.push_back(std::move(one));
+    else
+      misfits.push_back(std::move(why));
   }
   for (const std::string& key : order) {
-    if (!wanted.contains(key)) matches.result.unexpected.push_back(key);
+    if (!wanted.contains(key)) unexpected.push_back(key);
   }
-  const bool keys_wrong =
-      options.strict && (!matches.result.missing.empty() || !matches.result.unexpected.empty());
-  if (wrong.empty() && !keys_wrong) return matches;
+  const bool keys_differ = options.strict && (!missing.empty() || !unexpected.empty());
+  if (misfits.empty() && !keys_differ) return matches;
   MismatchError error(source_name + " does not fit the live model; nothing was changed");
-  if (keys_wrong && !matches.result.missing.empty())
-    error.add("missing keys: " + quoted_list(matches.result.missing));
-  if (keys_wrong && !matches.result.unexpected.empty())
-    error.add("unexpected keys: " + quoted_list(matches.result.unexpected));
-  for (const std::string& line : wrong) error.add(line);
-  if (keys_wrong) {
-    const std::string out = way_out(matches, source, options.select);
-    if (!out.empty())
-      error.add(out);
-    else if (options.select.rename.empty())
-      add_near_keys(error, matches.result);
-  }
+  if (keys_differ && !missing.empty()) error.add("missing keys: " + quoted_list(missing));
+  if (keys_differ && !unexpected.empty()) error.add("unexpected keys: " + quoted_list(unexpected));
+  for (const std::string& line : misfits) error.add(line);
+  if (keys_differ) add_way_out(error, matches, source, options.select);
   throw error;
 }
 

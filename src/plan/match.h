@@ -1,5 +1,5 @@
-// Match: which tensor of a file or state dict fills which live one. It follows torch's load_state_dict, and is decided
-// before a byte moves.
+// Match: which tensor of a file or state dict fills which live one. It follows torch's
+// load_state_dict, and is decided before a byte moves.
 #pragma once
 
 #include <string>
@@ -23,8 +23,8 @@ struct Matches {
 // Plans the copies of a file's bytes into the live tensors.
 Plan plan_fill(const Matches& matches, const Index& index, const FillOptions& options);
 
-// Throws MismatchError with everything that does not fit: missing and unexpected keys if options.strict, shapes and
-// dtypes.
+// Throws MismatchError with everything that does not fit: missing and unexpected keys if
+// options.strict, shapes and dtypes.
 Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,
               const std::string& source_name);
 

@@ -21,8 +21,8 @@ bool stands_for_tensor(const NodeTable& nodes, NodeId node) {
          (kind == ValueKind::object && nodes.items(node)[kTensorParts] != kNoNode);
 }
 
-// Returns whether a storage of a tensor, or of an object that stands for one, is lost. An object too large to look
-// through counts as lost.
+// Returns whether a storage of a tensor, or of an object that stands for one, is lost. An object
+// too large to look through counts as lost.
 bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost) {
   constexpr std::size_t kMostParts = 1000;
   const ValueKind root_kind = nodes.kind(node);
@@ -46,8 +46,9 @@ bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost)
   return false;
 }
 
-// Copies a part of a state dict without the tensors that are not selected. Two walks: the first finds the containers
-// that change at any of their places; the second makes those anew for each place, and copies all others once.
+// Copies a part of a state dict without the tensors that are not selected. Two walks: the first
+// finds the containers that change at any of their places; the second makes those anew for each
+// place, and copies all others once.
 class Selector {
  public:
   Selector(const StateDict& contents, const Selection& selection, const std::vector<bool>& lost)
@@ -82,7 +83,8 @@ class Selector {
     return is_dict(from_.kind(node)) || is_sequence(from_.kind(node));
   }
 
-  // Returns the name of the value that the walk is at, or nothing if it is not selected. Only tensors are chosen.
+  // Returns the name of the value that the walk is at, or nothing if it is not selected. Only
+  // tensors are chosen.
   std::optional<std::string> chosen_name(const Walk& walk) const {
     if (walk.depth() == 0 || !stands_for_tensor(from_, walk.node()))
       return std::string(walk.path());
@@ -103,7 +105,8 @@ class Selector {
       const NodeId node = walk.node();
       bool changes = false;
       if (is_container(node)) {
-        // One that is around itself may change: those between are made anew, to refer to the new one.
+        // One that is around itself may change: those between are made anew, to refer to the new
+        // one.
         changes = !walk.enter();
         if (!changes) around.push_back({node, false});
       } else if (stands_for_tensor(from_, node)) {
@@ -187,8 +190,8 @@ std::size_t count_stars(std::string_view text) {
 
 bool fits(std::string_view pattern, std::string_view text, std::vector<std::string_view>* stars) {
   std::size_t p = 0, t = 0;
-  // The last * in the pattern so far, and the text that it stands for. Those before it need not change any more: the
-  // rest fits after a longer one only if it fits after this one.
+  // The last * in the pattern so far, and the text that it stands for. Those before it need not
+  // change any more: the rest fits after a longer one only if it fits after this one.
   std::size_t star = std::string_view::npos, star_begin = 0, star_end = 0;
   const auto finish_star = [&] {
     if (stars && star != std::string_view::npos)

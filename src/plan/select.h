@@ -1,5 +1,5 @@
-// Selection: which tensors of a state dict are meant, and by what names. Between reading a file's values and planning
-// what to do with their bytes.
+// Selection: which tensors of a state dict are meant, and by what names. Between reading a file's
+// values and planning what to do with their bytes.
 #pragma once
 
 #include <optional>
@@ -11,28 +11,31 @@
 
 namespace transload {
 
-// Returns whether `text` fits a pattern where * stands for any text and ? for one character. If it does, `stars` gets
-// what each * stands for: the first ones as little as possible, so that "*.attn.*" splits at the first ".attn.".
+// Returns whether `text` fits a pattern where * stands for any text and ? for one character. If it
+// does, `stars` gets what each * stands for: the first ones as little as possible, so that
+// "*.attn.*" splits at the first ".attn.".
 bool fits(std::string_view pattern, std::string_view text,
           std::vector<std::string_view>* stars = nullptr);
 
-// Returns the name that a tensor gets, or nothing if it is not selected. Throws MismatchError if a new name has more
-// stars than its pattern.
+// Returns the name that a tensor gets, or nothing if it is not selected. Throws MismatchError if a
+// new name has more stars than its pattern.
 std::optional<std::string> selected_name(const Selection& select, std::string_view name);
 
-// Returns the value at `at`, which is the root if that is empty. Throws MismatchError with the parts that exist.
+// Returns the value at `at`, which is the root if that is empty. Throws MismatchError with the
+// parts that exist.
 Value part_at(const StateDict& contents, std::string_view at);
 
-// Returns the part at selection.at without the tensors that are not selected, the others under their new names.
-// Dicts, lists, tuples and sets are looked through, and objects are not: they stay as they are, unless they stand for
-// a tensor (sparse, quantized). Names are positions within a list, so a tensor that is dropped from one leaves None.
-// Values that are not tensors stay. Containers that are the same everywhere stay shared. Storages keep their numbers.
-// Throws MismatchError if there is no such part, if no tensor fits `keep`, and if a new name is taken or would move the
-// tensor to another container.
+// Returns the part at selection.at without the tensors that are not selected, the others under
+// their new names. Dicts, lists, tuples and sets are looked through, and objects are not: they stay
+// as they are, unless they stand for a tensor (sparse, quantized). Names are positions within a
+// list, so a tensor that is dropped from one leaves None. Values that are not tensors stay.
+// Containers that are the same everywhere stay shared. Storages keep their numbers. Throws
+// MismatchError if there is no such part, if no tensor fits `keep`, and if a new name is taken or
+// would move the tensor to another container.
 StateDict select(const StateDict& contents, const Selection& selection);
 
-// Returns the contents without the tensors over the storages s with lost[s]: dicts lose the entry, elsewhere None
-// takes its place.
+// Returns the contents without the tensors over the storages s with lost[s]: dicts lose the entry,
+// elsewhere None takes its place.
 StateDict without(const StateDict& contents, const std::vector<bool>& lost);
 
 }  // namespace transload

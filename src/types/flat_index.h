@@ -1,8 +1,9 @@
-// A hash index over keys that are stored elsewhere, in one block of memory: a million entries cost a few allocations.
-// The keys of dicts and the names of zip members are found by it. Entries cannot be removed.
+// A hash index over keys that are stored elsewhere, in one block of memory: a million entries cost
+// a few allocations. The keys of dicts and the names of zip members are found by it. Entries cannot
+// be removed.
 //
-// Throws HashCollisionError once a search takes more than 1024 steps. Keys of honest files need a few dozen; a file
-// whose keys were chosen to collide would make every search as long as the index.
+// Throws HashCollisionError once a search takes more than 1024 steps. Keys of honest files need a
+// few dozen; a file whose keys were chosen to collide would make every search as long as the index.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,8 @@
 
 namespace transload {
 
-// A damaged file or an attack. It cannot say where: a caller that knows the file and the offset catches it and throws a
-// FormatError with them.
+// A damaged file or an attack. It cannot say where: a caller that knows the file and the offset
+// catches it and throws a FormatError with them.
 class HashCollisionError : public FormatError {
  public:
   HashCollisionError()
@@ -33,7 +34,8 @@ class FlatIndex {
     if (count * 2 > slots_.size()) resize(count * 2);
   }
 
-  // Returns the entry with that hash for which is_it(entry) holds, or null. Valid until an entry is added.
+  // Returns the entry with that hash for which is_it(entry) holds, or null. Valid until an entry is
+  // added.
   template <class IsIt>
   const Value* find(std::size_t hash, const IsIt& is_it) const {
     if (slots_.empty()) return nullptr;

@@ -1,4 +1,4 @@
-// Names that are nearly the one that was meant, for errors.
+// Suggestions for a misspelled name, for errors.
 #pragma once
 
 #include <span>
@@ -7,8 +7,9 @@
 
 namespace transload {
 
-// The candidate with the fewest changes of single characters, upper case and lower case being alike; empty if all differ
-// in more than a fourth of it. Looks at the first few thousand, and at none that is very long.
+// Returns the candidate that takes the fewest changes of single characters, ignoring case; empty if
+// each would change more than a quarter of the name. Looks at the first 4000 candidates, and ignores
+// names of more than 200 bytes.
 std::string_view nearest(std::string_view name, std::span<const std::string> candidates);
 
 }  // namespace transload

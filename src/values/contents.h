@@ -1,5 +1,5 @@
-// What a StateDict and its Values share: the table of values and the storages under its tensors. Changed only by a
-// StateDict that is its sole owner; any number of threads may read it otherwise.
+// What a StateDict and its Values share: the table of values and the storages under its tensors.
+// Changed only by a StateDict that is its sole owner; any number of threads may read it otherwise.
 #pragma once
 
 #include <cstdint>

@@ -70,8 +70,8 @@ bool can_be_key(const NodeTable& nodes, NodeId node) {
     const ValueKind kind = nodes.kind(at);
     if (has_hashed_items(kind))
       todo.insert(todo.end(), nodes.items(at).begin(), nodes.items(at).end());
-    // A frozenset equals another one with its items in any order, and a complex number without an imaginary part
-    // equals a float.
+    // A frozenset equals another one with its items in any order, and a complex number without an
+    // imaginary part equals a float.
     if ((kind == ValueKind::frozenset && nodes.items(at).size() > 1) ||
         (kind == ValueKind::complex && nodes.as_complex(at).second == 0))
       return false;
@@ -141,7 +141,8 @@ std::size_t hash_key(const NodeTable& nodes, NodeId key) {
   return h;
 }
 
-// Each use of a key reads all of its bytes: a text of a megabyte that is mentioned a million times is a terabyte.
+// Each use of a key reads all of its bytes: a text of a megabyte that is mentioned a million times
+// is a terabyte.
 void KeyWork::add(const NodeTable& nodes, NodeId key) {
   const ValueKind kind = nodes.kind(key);
   if (kind == ValueKind::real) {

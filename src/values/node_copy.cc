@@ -5,7 +5,8 @@
 namespace transload {
 
 NodeId NodeCopy::operator()(NodeId root) {
-  // First a node for each one that is reached, then their contents: a value that holds itself needs no care.
+  // First a node for each one that is reached, then their contents: a value that holds itself needs
+  // no care.
   std::vector<NodeId> order, todo{root};
   while (!todo.empty()) {
     const NodeId node = todo.back();

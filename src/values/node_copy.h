@@ -1,4 +1,5 @@
-// Copies values from one table of nodes to another: how a selection or a nested StateDict gets into a new table.
+// Copies values from one table of nodes to another: how a selection or a nested StateDict gets into
+// a new table.
 #pragma once
 
 #include <span>
@@ -15,8 +16,8 @@ class NodeCopy {
   NodeCopy(const NodeTable& from, NodeTable& to, std::span<const std::uint32_t> storage_numbers)
       : from_(from), to_(to), storage_numbers_(storage_numbers) {}
 
-  // Returns the copy of a value and of everything below it. What was copied by an earlier call is the same node
-  // again, so what is shared, or holds itself, stays so.
+  // Returns the copy of a value and of everything below it. What was copied by an earlier call is
+  // the same node again, so what is shared, or holds itself, stays so.
   NodeId operator()(NodeId node);
 
  private:

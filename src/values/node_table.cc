@@ -1,5 +1,5 @@
-// The table of nodes: see node_table.h. Small dicts are searched from front to back; large ones share one index over
-// their entries.
+// The table of nodes: see node_table.h. Small dicts are searched from front to back; large ones
+// share one index over their entries.
 #include "values/node_table.h"
 
 #include <algorithm>
@@ -22,7 +22,8 @@ constexpr std::size_t entry_hash(NodeId dict, std::size_t key_hash) {
 }  // namespace
 
 void NodeTable::reserve_for_pickle(std::size_t nbytes) {
-  // A tensor takes 110 bytes or more, and makes 10 nodes and 20 references. Room that is not used is never touched.
+  // A tensor takes 110 bytes or more, and makes 10 nodes and 20 references. Room that is not used
+  // is never touched.
   const std::size_t tensors = nbytes / 100;
   nodes_.reserve(10 * tensors);
   refs_.reserve(20 * tensors);
@@ -111,8 +112,9 @@ NodeId NodeTable::storage(std::uint32_t number, Dtype dtype, std::uint64_t numel
   return add(ValueKind::storage, static_cast<std::uint8_t>(dtype), number, numel);
 }
 
-// Makes room for `more` items of `width` references each. A container's room is its count rounded up to a power of two,
-// so it need not be stored; what it leaves behind when it moves is lost until the table goes.
+// Makes room for `more` items of `width` references each. A container's room is its count rounded
+// up to a power of two, so it need not be stored; what it leaves behind when it moves is lost until
+// the table goes.
 void NodeTable::grow(NodeId node, std::size_t more, std::size_t width) {
   Node& n = nodes_[node];
   const std::size_t wanted = n.count + more;

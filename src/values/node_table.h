@@ -1,7 +1,7 @@
-// NodeTable: how a StateDict holds its values. Readers of formats fill it; Values, the walk and the writers of formats
-// read it. One table of nodes, one arena of text, one list of references: a million tensors cost a few large
-// allocations, and freeing them does not recurse. A node may be in several containers, or in itself, as Python
-// objects may.
+// NodeTable: how a StateDict holds its values. Readers of formats fill it; Values, the walk and the
+// writers of formats read it. One table of nodes, one arena of text, one list of references: a
+// million tensors cost a few large allocations, and freeing them does not recurse. A node may be in
+// several containers, or in itself, as Python objects may.
 #pragma once
 
 #include <array>
@@ -22,7 +22,8 @@
 
 namespace transload {
 
-// A tensor as a table row. `dims` is the place of its shape in the table of sizes; its strides follow.
+// A tensor as a table row. `dims` is the place of its shape in the table of sizes; its strides
+// follow.
 struct TensorRow {
   static constexpr std::uint32_t kNoStorage = Value::kNoStorage;
   std::uint32_t storage = kNoStorage;
@@ -50,8 +51,9 @@ constexpr bool has_text(ValueKind kind) {
          kind == ValueKind::complex;
 }
 
-// The items of an object, in this order; kNoNode where it has none. An object that stands for a tensor (sparse,
-// quantized) has tensor parts: a dict from what is added to its name, as "#indices", to the tensor.
+// The items of an object, in this order; kNoNode where it has none. An object that stands for a
+// tensor (sparse, quantized) has tensor parts: a dict from what is added to its name, as
+// "#indices", to the tensor.
 enum ObjectItem : std::size_t { kCallable, kArguments, kListItems, kDictItems, kTensorParts };
 
 // How an object came to be: called, or made by __new__ without or with keyword arguments.
@@ -59,11 +61,12 @@ enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
 
 class NodeTable {
  public:
-  // Reserves what a pickle of that size needs if it holds tensors, so that nothing moves while the tables grow.
+  // Reserves what a pickle of that size needs if it holds tensors, so that nothing moves while the
+  // tables grow.
   void reserve_for_pickle(std::size_t nbytes);
 
-  // New nodes. Throw FormatError beyond 2^32 - 2 of them.
-  // None, bools and ints below 256 are one node each, however often they occur: they are a third of a checkpoint.
+  // New nodes. Throw FormatError beyond 2^32 - 2 of them. None, bools and ints below 256 are one
+  // node each, however often they occur: they are a third of a checkpoint.
   NodeId none() { return once(none_, ValueKind::none, 0, 0); }
   NodeId boolean(bool value) { return once(booleans_[value], ValueKind::boolean, value, 0); }
   NodeId integer(std::int64_t value) {
@@ -99,7 +102,8 @@ class NodeTable {
   // Changes. The caller has checked the kinds.
   // Appends to any kind of sequence; an object keeps them as its list items.
   void append(NodeId list, std::span<const NodeId> items);
-  // Adds an entry, or replaces the value of an equal key. Throws FormatError as KeyWork and FlatIndex do.
+  // Adds an entry, or replaces the value of an equal key. Throws FormatError as KeyWork and
+  // FlatIndex do.
   void set(NodeId dict, NodeId key, NodeId value);
   void set_attributes(NodeId node, NodeId attributes) { attributes_[node] = attributes; }
   void set_object_items(NodeId object, std::span<const NodeId> items);
@@ -122,7 +126,8 @@ class NodeTable {
 
   // Of a list, tuple, size, set, frozenset; of an object its ObjectItems.
   std::span<const NodeId> items(NodeId node) const;
-  // What a node holds: items, or keys and values; empty for other kinds. kNoNode for what an object lacks.
+  // What a node holds: items, or keys and values; empty for other kinds. kNoNode for what an object
+  // lacks.
   std::span<const NodeId> below(NodeId node) const {
     const ValueKind k = kind(node);
     return is_dict(k)                                 ? entries(node)
@@ -152,7 +157,8 @@ class NodeTable {
     return nodes_.size() * sizeof(Node) + refs_.size() * sizeof(NodeId) + text_.size() +
            rows_.size() * sizeof(TensorRow) + sizes_.size() * sizeof(std::int64_t);
   }
-  // How often the nodes that the root reaches mention each node, the root once; 0: not part of the state dict.
+  // How often the nodes that the root reaches mention each node, the root once; 0: not part of the
+  // state dict.
   std::vector<std::uint32_t> mentions() const;
   NodeId root = kNoNode;
 
@@ -179,7 +185,8 @@ class NodeTable {
     return known - 1;
   }
   void grow(NodeId node, std::size_t more, std::size_t width);
-  // Both return the value, or kNoNode. is_it(key node) says whether a key is the one; `hash` is used in large dicts only.
+  // Both return the value, or kNoNode. is_it(key node) says whether a key is the one; `hash` is
+  // used in large dicts only.
   template <class IsIt>
   NodeId find_if(NodeId dict, const IsIt& is_it, std::size_t hash) const;
   bool is_large(NodeId dict) const;

@@ -1,4 +1,5 @@
-// StateDict: owner of a table of values and of the storages under its tensors. Copies share both until one is changed.
+// StateDict: owner of a table of values and of the storages under its tensors. Copies share both
+// until one is changed.
 #include "transload/state_dict.h"
 
 #include "transload/error.h"

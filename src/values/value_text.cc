@@ -1,5 +1,5 @@
-// A value as Python prints it. Does not recurse: only its size bounds how deep a file nests, and containers may hold
-// themselves.
+// A value as Python prints it. Does not recurse: only its size bounds how deep a file nests, and
+// containers may hold themselves.
 #include "values/value_text.h"
 
 #include <cmath>
@@ -58,7 +58,8 @@ class Printer {
 
   std::string cut() {
     std::size_t nbytes = max_chars_;
-    while (nbytes > 0 && (out_[nbytes] & 0xC0) == 0x80) --nbytes;  // not within a character of UTF-8
+    while (nbytes > 0 && (out_[nbytes] & 0xC0) == 0x80)
+      --nbytes;  // not within a character of UTF-8
     return out_.substr(0, nbytes) + "…";
   }
 

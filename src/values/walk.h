@@ -1,8 +1,9 @@
-// The one walk over a state dict's places, with the one bound on them. tensors(), names, selections and the command
-// line use it, so that they all agree on what a value is called.
+// The one walk over a state dict's places, with the one bound on them. tensors(), names, selections
+// and the command line use it, so that they all agree on what a value is called.
 //
-// A name is the keys and positions from the root, joined by '/'. An object adds no level of its own: its state, its
-// arguments and its items stand where it does. The tensor parts of an object add their suffix, as "weight#indices".
+// A name is the keys and positions from the root, joined by '/'. An object adds no level of its
+// own: its state, its arguments and its items stand where it does. The tensor parts of an object
+// add their suffix, as "weight#indices".
 #pragma once
 
 #include <array>
@@ -19,7 +20,8 @@ namespace transload {
 // Appends what a key adds to a name: a text as it is, other keys as Python prints them.
 void append_key(std::string& path, const NodeTable& nodes, NodeId key);
 
-// What an object holds at its own place: its tensor parts, else its state or arguments; its list and dict items.
+// What an object holds at its own place: its tensor parts, else its state or arguments; its list
+// and dict items.
 struct ObjectContents {
   std::array<NodeId, 3> nodes;
   std::size_t count = 0;
@@ -35,18 +37,19 @@ ObjectContents contents_of(const NodeTable& nodes, NodeId object);
 //     if (wanted(walk.node())) walk.enter();
 //   }
 //
-// Shared containers can make 2^n places of n values. Past the bound, 100,000 places more than there are values and
-// references, a container is entered only if it was not entered before.
+// Shared containers can make 2^n places of n values. Past the bound, 100,000 places more than there
+// are values and references, a container is entered only if it was not entered before.
 class Walk {
  public:
   Walk(const NodeTable& nodes, NodeId root);
 
-  // Moves to the next place, the root first. Returns false after the last one. Throws FormatError if long keys of
-  // shared containers would make it copy more than 1 GiB of text plus 256 bytes for each place.
+  // Moves to the next place, the root first. Returns false after the last one. Throws FormatError
+  // if long keys of shared containers would make it copy more than 1 GiB of text plus 256 bytes for
+  // each place.
   bool next();
 
-  // Makes what this value holds come next; nothing if it is not a container. Returns false if a container is not
-  // entered: it is around itself here, or the bound is passed.
+  // Makes what this value holds come next; nothing if it is not a container. Returns false if a
+  // container is not entered: it is around itself here, or the bound is passed.
   bool enter();
 
   NodeId node() const { return node_; }
