@@ -1,4 +1,12 @@
-// Where bytes live. A Device is a value: no handle, no context, nothing to open or close.
+// Device: the place where bytes live. It is a plain value without a handle or context, so there is
+// nothing to open or close. This header also reports and trims the memory of devices.
+//
+//   for (transload::Device device : transload::devices()) {
+//     transload::MemoryUse use = transload::memory_use(device);
+//     std::cout << device.str() << ": " << transload::human_bytes(use.free) << " free\n";
+//   }
+//
+// All functions may be called from any thread.
 #pragma once
 
 #include <compare>
@@ -13,16 +21,17 @@ namespace transload {
 
 enum class DeviceKind : std::uint8_t { cpu, meta, cuda };
 
-// cpu: host memory. meta: shapes without bytes. cuda: GPU number `index`, as the driver counts them.
+// cpu: host memory. meta: shapes without bytes, as in torch. cuda: the GPU that the CUDA driver counts
+// as number `index`; CUDA_VISIBLE_DEVICES applies.
 struct Device {
   DeviceKind kind = DeviceKind::cpu;
-  std::int16_t index = 0;  // 0 for cpu and meta
+  std::int16_t index = 0;  // always 0 for cpu and meta
 
-  // "cpu", "meta", "cuda" (which is cuda:0) or "cuda:N". Empty for any other text, "cpu:0" included,
-  // as torch has it.
+  // Parses "cpu", "meta", "cuda" (the same as "cuda:0") or "cuda:N". Returns nullopt for any other
+  // text, including "cpu:0" and "cuda:01". Does not check that the device is present.
   static std::optional<Device> parse(std::string_view text);
 
-  // "cpu", "meta", "cuda:1"
+  // Returns the text that parse() accepts: "cpu", "meta", "cuda:1".
   std::string str() const;
 
   auto operator<=>(const Device&) const = default;
@@ -34,41 +43,47 @@ inline constexpr Device cuda(int index = 0) {
   return {DeviceKind::cuda, static_cast<std::int16_t>(index)};
 }
 
-// The memory of one device at one moment, in bytes.
+// A snapshot of the memory of one device. All numbers are bytes.
 struct MemoryUse {
   Device device;
-  std::string name;  // as the driver names it; the emulated driver's devices say "emulated"
+  std::string name;  // the driver's name for the device; "emulated" on the emulated driver
   std::uint64_t total = 0;
-  // What the driver could still hand out; total - free is what nvidia-smi shows.
+  // Bytes that any process can still allocate. nvidia-smi shows total - free as used. On the CPU these
+  // are MemTotal and MemAvailable of /proc/meminfo.
   std::uint64_t free = 0;
-  // In live storages of this process, rounded as the device's pool rounds.
+  // Bytes in the live storages of this process, each rounded up to `granularity`.
   std::uint64_t allocated = 0;
   std::uint64_t allocated_peak = 0;
-  std::uint64_t reserved = 0;  // held by this process's pool, live or kept for reuse
+  // Bytes that this process's memory pool holds: the allocated ones and those it keeps for reuse.
+  std::uint64_t reserved = 0;
   std::uint64_t reserved_peak = 0;
-  // An allocation takes a multiple of this many bytes of `allocated`.
+  // `allocated` grows in multiples of this.
   std::uint64_t granularity = 1;
-  // An allocation starts at a multiple of this many bytes, and so does each storage inside one.
+  // Every allocation, and every storage inside one, starts at a multiple of this.
   std::uint64_t alignment = 1;
 };
 
-// "404 bytes", "1.50 MB": powers of 1000, three digits.
+// Formats a size for people with three digits and powers of 1000: "404 bytes", "1.50 MB".
 std::string human_bytes(std::uint64_t nbytes);
 
-// Every device that is here: cpu, meta, then the GPUs. Makes no context.
+// Returns the devices of this machine: cpu, meta, then the GPUs. The first call loads the CUDA driver,
+// but no context is created.
 std::vector<Device> devices();
 
-// Throws PlacementError if the device is not here. On a GPU that this process does not use yet it
-// makes a context, asks, and gives the context back.
+// Returns the memory use of a device. Waits for the work that this process has queued on the device's
+// own stream. Creates and releases a context if this process does not use the GPU yet, which can take
+// some tenths of a second. Throws PlacementError if the device is not present, DeviceError if the
+// driver fails.
 MemoryUse memory_use(Device device);
 
-// Gives the memory that the device's pool keeps for reuse back to the driver. Nothing happens for
-// cpu, meta and devices that this process has not used.
+// Returns the memory that the device's pool keeps for reuse to the driver. Blocks until queued frees
+// are done. Does nothing for cpu, for meta and for a GPU that this process does not use yet. Throws
+// PlacementError if the device is not present, DeviceError if the driver fails.
 void empty_cache(Device device);
 
-// Takes the CUDA driver from this shared library instead of the system's libcuda.so.1. To be called
-// before anything asks for a GPU: throws Error if a driver is loaded already, DeviceError if the
-// library is no driver.
+// Loads the CUDA driver from this shared library instead of the system's libcuda.so.1. Call it before
+// any function that asks for a GPU. Throws Error if a driver is already in use, DeviceError if the
+// library cannot be opened or is not a CUDA driver of version 11.2 or later.
 void use_cuda_driver(const std::filesystem::path& library);
 
 }  // namespace transload

@@ -1,5 +1,6 @@
-// A small neural network: modules, gradients and optimizers, named and laid out as PyTorch has them. Enough to train a
-// model on a GPU, to save it and to see it move; not a framework. All tensors are float32 and row-major.
+// A small neural network library: modules, gradients and optimizers whose names and state dicts match
+// PyTorch's. It can train a model on a GPU, save it and move it; it is not a framework. All tensors are
+// float32 and contiguous.
 //
 //   class ToyModel : public nn::Module {
 //    public:
@@ -22,8 +23,9 @@
 //   nn::MSELoss()(model(x), labels).backward();
 //   optimizer.step();
 //
-// A library of its own, transload_nn. Objects of it are for one thread at a time. All operands of an operation have to
-// be on one device: an Error names the devices and tensors that are not.
+// The library is linked separately, as transload_nn. An object must not be used from two threads at the
+// same time. All operands of an operation must be on one device; otherwise the operation throws an Error
+// that names the tensors and their devices. On a GPU, operations queue kernels and return.
 #pragma once
 
 #include <cstdint>
@@ -43,44 +45,49 @@
 
 namespace transload::nn {
 
-// Random numbers that are the same wherever they are made.
+// Random numbers that are the same on every machine for one seed.
 class Generator {
  public:
   explicit Generator(std::uint64_t seed) : engine_(seed) {}
 
-  double uniform();                                        // in [0, 1)
-  double normal();                                         // mean 0, variance 1
-  Tensor randn(Dims shape);                                // normal, on the CPU
-  Tensor rand(Dims shape, float low = 0, float high = 1);  // uniform in [low, high), on the CPU
+  double uniform();  // returns a number in [0, 1)
+  double normal();   // returns a number from a distribution with mean 0 and variance 1
+  // Return a new float32 tensor on the CPU: normal numbers, or uniform ones in [low, high).
+  Tensor randn(Dims shape);
+  Tensor rand(Dims shape, float low = 0, float high = 1);
 
  private:
   std::mt19937_64 engine_;
-  std::optional<double> second_;  // normal numbers are made in pairs
+  std::optional<double> second_;  // normal numbers come in pairs; this is the unused one
 };
 
-// A tensor that remembers how it was computed, for backward(). Copies are the same variable.
+// A tensor that records how it was computed, for backward(). Copies refer to the same variable.
 class Variable {
  public:
-  // What is computed from a tensor with requires_grad can be differentiated by it.
+  // Makes a leaf. Set value.requires_grad beforehand to compute gradients with respect to it.
   Variable(Tensor value);
 
   const Tensor& value() const;
   bool requires_grad() const;
-  // Of a module's parameter: "net1.weight", from the outermost module; else empty.
+  // Returns the full name of a module's parameter or buffer, "net1.weight", counted from the outermost
+  // module. Empty for any other variable.
   const std::string& name() const;
 
-  // What backward() has summed up since zero_grad(), on the value's device. Only of leaves: parameters and the like.
+  // Returns the sum of the gradients since zero_grad(), on the value's device. Only leaves, such as
+  // parameters, have one.
   const std::optional<Tensor>& grad() const;
   void zero_grad();
 
-  // The value of a variable of one element. Waits for the device that computes it.
+  // Returns the value of a variable with one element. Blocks until its device has computed it. Throws
+  // Error if there is not exactly one element.
   float item() const;
 
-  // Adds d(this) / d(leaf) to the grad of each leaf that this variable was computed from and that requires one.
-  // Throws Error if this one has not exactly one element, or no such leaf.
+  // Adds d(this) / d(leaf) to the grad of each leaf that this variable was computed from and that
+  // requires a gradient. Throws Error if this variable does not have exactly one element or was computed
+  // from no such leaf.
   void backward() const;
 
-  // For modules and operations.
+  // For the implementation of modules and operations.
   struct Node;
   const std::shared_ptr<Node>& node() const { return node_; }
 
@@ -88,8 +95,9 @@ class Variable {
   std::shared_ptr<Node> node_;
 };
 
-// Parameters, buffers and modules under names. A class derived from it registers its own in its constructor and defines
-// forward(). Not copied and not moved: modules refer to their children, which have to outlive them, as members do.
+// Named parameters, buffers and child modules. A derived class registers them in its constructor and
+// defines forward(). A module cannot be copied or moved, because it refers to its children. The children
+// must outlive it, as members do.
 class Module {
  public:
   Module() = default;
@@ -100,20 +108,24 @@ class Module {
   virtual Variable forward(const Variable& x) = 0;
   Variable operator()(const Variable& x) { return forward(x); }
 
-  // In the order in which they were registered, children after what is the module's own. Each once.
+  // Return each parameter once, in the order of registration: the module's own, then those of its
+  // children.
   std::vector<std::pair<std::string, Variable>> named_parameters() const;
   std::vector<Variable> parameters() const;
 
-  // Keys as torch has them, "net1.weight", parameters before buffers, and its `_metadata`. The tensors share the storages
-  // of the live ones, so that filling them fills the model; requires_grad is false.
+  // Returns the state dict that torch.nn.Module.state_dict() returns: keys such as "net1.weight", each
+  // module's parameters before its buffers, and `_metadata`. The tensors share the storages of the live
+  // ones, so filling them fills the model. Their requires_grad is false.
   StateDict state_dict() const;
 
-  // Copies the values of `source`, which may be on other devices, into the module's own tensors. Keys, shapes,
-  // strictness and errors as transload::load_state_dict(): {.strict = false}, {.at = "model_state_dict"}.
+  // Copies the values of `source`, which may be on other devices, into the module's own tensors. Keys,
+  // shapes, options and errors are those of transload::load_state_dict():
+  //   model.load_state_dict(checkpoint, {.select = {.at = "model_state_dict"}, .strict = false});
   FillResult load_state_dict(const StateDict& source, const FillOptions& options = {});
 
-  // Moves the parameters (with their gradients) and buffers. Optimizers and whoever else holds a parameter hold it still;
-  // state dicts made before keep the tensors that were. If it throws nothing has moved.
+  // Moves the parameters, their gradients and the buffers. Variables that an optimizer holds move with
+  // them. State dicts made earlier keep the old tensors. Throws what transload::to() throws; then nothing
+  // has moved. Until it returns, both copies take memory.
   void to(Device device);
 
   void train() { set_training(true); }
@@ -122,14 +134,14 @@ class Module {
 
   void zero_grad();
 
-  // Where it stands in the outermost module: "encoder.net1"; empty for that one itself.
+  // Returns the module's name within the outermost module, "encoder.net1"; empty for the outermost one.
   const std::string& path() const { return path_; }
 
  protected:
-  // Names hold no dot and are used once: else Error.
+  // Throw Error if the name is empty, contains a dot or is already in use in this module.
   Variable register_parameter(std::string_view name, Tensor value);
-  Variable register_buffer(std::string_view name,
-                           Tensor value);  // saved with the model, not trained
+  // A buffer is saved with the model but not trained.
+  Variable register_buffer(std::string_view name, Tensor value);
   void register_module(std::string_view name, Module& module);
 
  private:
@@ -148,11 +160,14 @@ class Module {
   bool is_training_ = true;
 };
 
-// The module's own tensors from a file: transload::load_into(model.state_dict(), path, options).
+// Fills the module's own tensors from a file. The same as
+// transload::load_into(model.state_dict(), path, options).
 FillResult load_into(Module& model, const std::filesystem::path& path,
                      const FillOptions& options = {});
 
-// x (…, in) -> y (…, out) = x · weight (out, in) transposed + bias (out). Both start uniform in ±1/√in, as torch's do.
+// x (…, in), weight (out, in), bias (out) -> y (…, out) = x · transposed weight + bias. Weight and bias
+// start uniform in ±1/√in, as in torch. The constructor throws Error if `in` is below 1; forward() throws
+// Error if the last size of x is not `in`.
 class Linear : public Module {
  public:
   Linear(std::int64_t in, std::int64_t out, Generator& generator);
@@ -162,12 +177,13 @@ class Linear : public Module {
   Variable weight_, bias_;
 };
 
+// x -> max(x, 0), of the same shape.
 class ReLU : public Module {
  public:
   Variable forward(const Variable& x) override;
 };
 
-// One module after the other, named "0", "1", …
+// Applies modules in order. It owns them and names them "0", "1", …
 class Sequential : public Module {
  public:
   Sequential& add(std::unique_ptr<Module> module);
@@ -177,36 +193,40 @@ class Sequential : public Module {
   std::vector<std::unique_ptr<Module>> all_;
 };
 
-// The mean of the squared differences, a variable of shape []. The two have to be of one shape.
+// Returns the mean of the squared differences, a variable of shape []. Throws Error if the shapes differ.
 class MSELoss {
  public:
   Variable operator()(const Variable& prediction, const Variable& target) const;
 };
 
-// Changes parameters by their gradients. What it remembers of a parameter is made at the first step that needs it, on
-// the parameter's device, and stays there: like torch's, it does not follow Module::to().
+// Updates parameters from their gradients. The state of a parameter (momentum and the like) is allocated
+// at the first step that needs it, on the parameter's device. As in torch, it does not follow
+// Module::to(): move the model before the first step.
 class Optimizer {
  public:
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
   virtual ~Optimizer() = default;
 
-  // Parameters without a gradient are left alone.
+  // Updates every parameter that has a gradient. Throws Error if a parameter, its gradient and its state
+  // are not on one device.
   virtual void step() = 0;
   void zero_grad();
 
-  // As PyTorch 2.13 lays it out: {"state": {0: {"momentum_buffer": …}}, "param_groups": [{"lr": …, "params": [0, …]}]}.
-  // The tensors share the storages of the live ones.
+  // Returns the state in PyTorch 2.13's layout; the tensors share the storages of the live ones:
+  //   {"state": {0: {"momentum_buffer": …}, …}, "param_groups": [{"lr": …, "params": [0, …]}]}
   StateDict state_dict() const;
 
-  // Takes options and state over, parameters matched by position; tensors are copied to their parameter's device, but
-  // `step` to the CPU. Throws MismatchError if groups or parameters are not as many or shapes differ, UnsupportedError
-  // for options that this one has not (nesterov, amsgrad, …); then nothing has changed.
+  // Takes over options and state; parameters match by position. Tensors are copied to their parameter's
+  // device, `step` to the CPU. Throws MismatchError if the number of groups or parameters or a shape
+  // differs, UnsupportedError for an option that is not implemented here (nesterov, amsgrad, …). If it
+  // throws, nothing has changed.
   void load_state_dict(const Value& source);
   void load_state_dict(const StateDict& source) { load_state_dict(source.root()); }
 
  protected:
-  using State = std::vector<std::pair<std::string, Tensor>>;  // of one parameter, in torch's order
+  // The named tensors of one parameter, in torch's order.
+  using State = std::vector<std::pair<std::string, Tensor>>;
 
   explicit Optimizer(std::vector<Variable> parameters)
       : parameters_(std::move(parameters)), states_(parameters_.size()) {}
@@ -218,7 +238,8 @@ class Optimizer {
 
   std::size_t size() const { return parameters_.size(); }
   const Variable& parameter(std::size_t i) const { return parameters_[i]; }
-  // Zeros of the parameter's shape at first; `step` is a number on the CPU.
+  // Returns a tensor of parameter i's state. The first call allocates the state: zeros of the parameter's
+  // shape on its device, and for `step` a number on the CPU.
   Tensor& state(std::size_t i, std::string_view name);
   // Throws Error unless the parameter, its gradient and its state are on one device.
   void require_together(std::size_t i) const;
@@ -227,9 +248,10 @@ class Optimizer {
   State read_state(std::size_t i, const Value& saved) const;
 
   std::vector<Variable> parameters_;
-  std::vector<State> states_;  // empty for a parameter that had no step
+  std::vector<State> states_;  // empty for a parameter that was never updated
 };
 
+// The names and defaults of torch.optim.SGD and torch.optim.Adam.
 struct SGDOptions {
   double lr = 0.001;
   double momentum = 0;
