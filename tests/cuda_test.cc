@@ -1,4 +1,4 @@
-// GPUs through the driver API, on the emulated driver. Each test ends with nothing left on any device.
+// The CUDA backend on the emulated driver. Every test checks that nothing is left on any device.
 #include "device/cuda.h"
 
 #include <gtest/gtest.h>
@@ -68,7 +68,7 @@ class Cuda : public testing::Test {
     emulated_.find<decltype(fake_cuda_fail_copy)>("fake_cuda_fail_copy")(0, number, when);
   }
 
-  // Pinned, all of one value.
+  // Returns pinned memory filled with one value.
   Storage pinned(std::uint64_t nbytes, int value) {
     Storage storage = backend_->allocate_staging(cuda(0), nbytes);
     std::memset(storage.data(), value, nbytes);
@@ -87,7 +87,7 @@ class Cuda : public testing::Test {
   std::unique_ptr<Backend> backend_;
 };
 
-// The message of what `work` throws, empty if it throws nothing.
+// Returns the message of the error that `work` throws, or "" if it throws none.
 template <class Work>
 std::string error_of(Work work) {
   try {
@@ -183,7 +183,7 @@ TEST_F(Cuda, AnAllocationThatIsTooLargeSaysWhatWasAskedAndWhatIsFree) {
   const Storage kept = backend_->allocate(cuda(0), 1000);
   const MemoryUse use = backend_->memory_use(cuda(0));
   const std::string error = error_of([&] { backend_->allocate(cuda(0), 2 * kTotal); });
-  EXPECT_EQ(error, "cuda:0: no memory for " + std::to_string(2 * kTotal) +
+  EXPECT_EQ(error, "cuda:0: cannot allocate " + std::to_string(2 * kTotal) +
                        " bytes: " + std::to_string(use.free) + " of " + std::to_string(kTotal) +
                        " are free; this process has 1024 allocated and " +
                        std::to_string(use.reserved) + " reserved");
@@ -206,7 +206,7 @@ TEST_F(Cuda, AnAllocationThatFailsOnceIsTriedAgain) {
   fail_allocation(2, 2);
   const Storage second = backend_->allocate(cuda(0), 1);
   EXPECT_NE(
-      error_of([&] { backend_->allocate(cuda(0), 77); }).find("cuda:0: no memory for 77 bytes"),
+      error_of([&] { backend_->allocate(cuda(0), 77); }).find("cuda:0: cannot allocate 77 bytes"),
       std::string::npos);
 }
 
@@ -272,7 +272,7 @@ TEST_F(Cuda, AMarkStandsForWhatWasQueuedBeforeItAndNotForTheRest) {
   stream->wait(mark);
   hold();
   stream->to_host(bytes(second), on_gpu.data());
-  stream->wait(mark);  // would not return if it waited for more
+  stream->wait(mark);  // would block forever if it waited for later copies
   EXPECT_TRUE(all_are(first, 7));
   EXPECT_TRUE(all_are(second, 0));
   let_go();
@@ -328,7 +328,7 @@ TEST_F(Cuda, TheEndOfAStreamWaitsForItsCopies) {
 TEST_F(Cuda, CopiesStartAfterWhatIsQueuedOnTheCallersStream) {
   const CudaDriver& driver = *cuda_driver();
   CudaDevice user(driver,
-                  cuda(0));  // as PyTorch would: the same primary context, a stream of its own
+                  cuda(0));  // like PyTorch: the same primary context, another stream
   const CurrentContext current(user.context());
   CudaStream theirs(user.context(), CU_STREAM_NON_BLOCKING);
   const Storage on_gpu = backend_->allocate(cuda(0), 64);
@@ -384,7 +384,7 @@ TEST_F(Cuda, StagingIsPinnedPageAlignedAndOnTheHost) {
   EXPECT_EQ(staging.device(), kCpu);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(staging.data()) % 4096, 0u);
   const Storage on_gpu = backend_->allocate(cuda(1), 1000);
-  const auto stream = backend_->open_stream(cuda(1));  // pinned for all devices, not only its own
+  const auto stream = backend_->open_stream(cuda(1));  // memory is pinned for all devices
   stream->to_device(on_gpu.data(), bytes(staging));
   stream->wait(stream->mark());
   EXPECT_EQ(counters(1).unpinned, 0u);
@@ -545,7 +545,7 @@ TEST_F(Cuda, AKernelWithAWrongAddressIsReportedWhenItIsWaitedFor) {
 }
 
 TEST(CudaDriver, ALibraryThatIsNoDriverIsRefused) {
-  EXPECT_NE(error_of([] { use_cuda_driver("libm.so.6"); }).find("is no CUDA driver"),
+  EXPECT_NE(error_of([] { use_cuda_driver("libm.so.6"); }).find("is not a CUDA driver"),
             std::string::npos);
   EXPECT_NE(error_of([] { use_cuda_driver("/nowhere/libcuda.so"); }).find("/nowhere/libcuda.so"),
             std::string::npos);

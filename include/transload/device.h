@@ -21,8 +21,8 @@ namespace transload {
 
 enum class DeviceKind : std::uint8_t { cpu, meta, cuda };
 
-// cpu: host memory. meta: shapes without bytes, as in torch. cuda: the GPU that the CUDA driver counts
-// as number `index`; CUDA_VISIBLE_DEVICES applies.
+// cpu: host memory. meta: shapes without bytes, as in torch. cuda: the GPU that the CUDA driver
+// counts as number `index`; CUDA_VISIBLE_DEVICES applies.
 struct Device {
   DeviceKind kind = DeviceKind::cpu;
   std::int16_t index = 0;  // always 0 for cpu and meta
@@ -48,8 +48,8 @@ struct MemoryUse {
   Device device;
   std::string name;  // the driver's name for the device; "emulated" on the emulated driver
   std::uint64_t total = 0;
-  // Bytes that any process can still allocate. nvidia-smi shows total - free as used. On the CPU these
-  // are MemTotal and MemAvailable of /proc/meminfo.
+  // Bytes that any process can still allocate. nvidia-smi shows total - free as used. On the CPU
+  // these are MemTotal and MemAvailable of /proc/meminfo.
   std::uint64_t free = 0;
   // Bytes in the live storages of this process, each rounded up to `granularity`.
   std::uint64_t allocated = 0;
@@ -66,24 +66,24 @@ struct MemoryUse {
 // Formats a size for people with three digits and powers of 1000: "404 bytes", "1.50 MB".
 std::string human_bytes(std::uint64_t nbytes);
 
-// Returns the devices of this machine: cpu, meta, then the GPUs. The first call loads the CUDA driver,
-// but no context is created.
+// Returns the devices of this machine: cpu, meta, then the GPUs. The first call loads the CUDA
+// driver, but no context is created.
 std::vector<Device> devices();
 
-// Returns the memory use of a device. Waits for the work that this process has queued on the device's
-// own stream. Creates and releases a context if this process does not use the GPU yet, which can take
-// some tenths of a second. Throws PlacementError if the device is not present, DeviceError if the
-// driver fails.
+// Returns the memory use of a device. Waits for the work that this process has queued on the
+// device's own stream. Creates and releases a context if this process does not use the GPU yet,
+// which can take some tenths of a second. Throws PlacementError if the device is not present,
+// DeviceError if the driver fails.
 MemoryUse memory_use(Device device);
 
-// Returns the memory that the device's pool keeps for reuse to the driver. Blocks until queued frees
-// are done. Does nothing for cpu, for meta and for a GPU that this process does not use yet. Throws
-// PlacementError if the device is not present, DeviceError if the driver fails.
+// Returns the memory that the device's pool keeps for reuse to the driver. Blocks until queued
+// frees are done. Does nothing for cpu, for meta and for a GPU that this process does not use yet.
+// Throws PlacementError if the device is not present, DeviceError if the driver fails.
 void empty_cache(Device device);
 
-// Loads the CUDA driver from this shared library instead of the system's libcuda.so.1. Call it before
-// any function that asks for a GPU. Throws Error if a driver is already in use, DeviceError if the
-// library cannot be opened or is not a CUDA driver of version 11.2 or later.
+// Loads the CUDA driver from this shared library instead of the system's libcuda.so.1. Call it
+// before any function that asks for a GPU. Throws Error if a driver is already in use, DeviceError
+// if the library cannot be opened or is not a CUDA driver of version 11.2 or later.
 void use_cuda_driver(const std::filesystem::path& library);
 
 }  // namespace transload

@@ -93,13 +93,15 @@ inline std::uint64_t itemsize(Dtype dtype) {
   return info(dtype).bits < 8 ? 1 : info(dtype).bits / 8;
 }
 
-// Return the dtype with this name, or nullopt if there is none. The name is torch's, with or without
-// "torch."; a storage class in a pickle, such as "FloatStorage"; or the name in a safetensors header.
+// Return the dtype with this name, or nullopt if there is none. The name is torch's, with or
+// without "torch."; a storage class in a pickle, such as "FloatStorage"; or the name in a
+// safetensors header.
 std::optional<Dtype> dtype_from_name(std::string_view name);
 std::optional<Dtype> dtype_from_storage_class(std::string_view storage_class);
 std::optional<Dtype> dtype_from_safetensors(std::string_view name);
 
-// Returns whether elements of dtype `from` can be converted to `to`, as torch's copy_ converts them.
+// Returns whether elements of dtype `from` can be converted to `to`, as torch's copy_ converts
+// them.
 bool can_cast(Dtype from, Dtype to);
 
 }  // namespace transload

@@ -1,5 +1,5 @@
-// The exceptions of transload. A message says where the error is (path, offset, key, device), what was
-// found, what was expected, and the way out if there is one. It may have several lines.
+// The exceptions of transload. A message says where the error is (path, offset, key, device), what
+// was found, what was expected, and the way out if there is one. It may have several lines.
 //
 //   try {
 //     state = transload::load("model.pt");
@@ -60,7 +60,8 @@ class UnsupportedError : public Error {
   using Error::Error;
 };
 
-// A pickle names a class or function that is not on the allow-list, and the options do not accept it.
+// A pickle names a class or function that is not on the allow-list, and the options do not accept
+// it.
 class UnsafePickleError : public Error {
  public:
   using Error::Error;
@@ -72,8 +73,8 @@ class PlacementError : public Error {
   using Error::Error;
 };
 
-// The keys, shapes or dtypes of the source and of the live tensors do not match. The message lists all
-// mismatches.
+// The keys, shapes or dtypes of the source and of the live tensors do not match. The message lists
+// all mismatches.
 class MismatchError : public Error {
  public:
   using Error::Error;

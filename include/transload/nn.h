@@ -1,6 +1,6 @@
-// A small neural network library: modules, gradients and optimizers whose names and state dicts match
-// PyTorch's. It can train a model on a GPU, save it and move it; it is not a framework. All tensors are
-// float32 and contiguous.
+// A small neural network library: modules, gradients and optimizers whose names and state dicts
+// match PyTorch's. It can train a model on a GPU, save it and move it; it is not a framework. All
+// tensors are float32 and contiguous.
 //
 //   class ToyModel : public nn::Module {
 //    public:
@@ -23,9 +23,9 @@
 //   nn::MSELoss()(model(x), labels).backward();
 //   optimizer.step();
 //
-// The library is linked separately, as transload_nn. An object must not be used from two threads at the
-// same time. All operands of an operation must be on one device; otherwise the operation throws an Error
-// that names the tensors and their devices. On a GPU, operations queue kernels and return.
+// The library is linked separately, as transload_nn. An object must not be used from two threads at
+// the same time. All operands of an operation must be on one device; otherwise the operation throws
+// an Error that names the tensors and their devices. On a GPU, operations queue kernels and return.
 #pragma once
 
 #include <cstdint>
@@ -69,8 +69,8 @@ class Variable {
 
   const Tensor& value() const;
   bool requires_grad() const;
-  // Returns the full name of a module's parameter or buffer, "net1.weight", counted from the outermost
-  // module. Empty for any other variable.
+  // Returns the full name of a module's parameter or buffer, "net1.weight", counted from the
+  // outermost module. Empty for any other variable.
   const std::string& name() const;
 
   // Returns the sum of the gradients since zero_grad(), on the value's device. Only leaves, such as
@@ -78,13 +78,13 @@ class Variable {
   const std::optional<Tensor>& grad() const;
   void zero_grad();
 
-  // Returns the value of a variable with one element. Blocks until its device has computed it. Throws
-  // Error if there is not exactly one element.
+  // Returns the value of a variable with one element. Blocks until its device has computed it.
+  // Throws Error if there is not exactly one element.
   float item() const;
 
   // Adds d(this) / d(leaf) to the grad of each leaf that this variable was computed from and that
-  // requires a gradient. Throws Error if this variable does not have exactly one element or was computed
-  // from no such leaf.
+  // requires a gradient. Throws Error if this variable does not have exactly one element or was
+  // computed from no such leaf.
   void backward() const;
 
   // For the implementation of modules and operations.
@@ -95,9 +95,9 @@ class Variable {
   std::shared_ptr<Node> node_;
 };
 
-// Named parameters, buffers and child modules. A derived class registers them in its constructor and
-// defines forward(). A module cannot be copied or moved, because it refers to its children. The children
-// must outlive it, as members do.
+// Named parameters, buffers and child modules. A derived class registers them in its constructor
+// and defines forward(). A module cannot be copied or moved, because it refers to its children. The
+// children must outlive it, as members do.
 class Module {
  public:
   Module() = default;
@@ -113,19 +113,19 @@ class Module {
   std::vector<std::pair<std::string, Variable>> named_parameters() const;
   std::vector<Variable> parameters() const;
 
-  // Returns the state dict that torch.nn.Module.state_dict() returns: keys such as "net1.weight", each
-  // module's parameters before its buffers, and `_metadata`. The tensors share the storages of the live
-  // ones, so filling them fills the model. Their requires_grad is false.
+  // Returns the state dict that torch.nn.Module.state_dict() returns: keys such as "net1.weight",
+  // each module's parameters before its buffers, and `_metadata`. The tensors share the storages of
+  // the live ones, so filling them fills the model. Their requires_grad is false.
   StateDict state_dict() const;
 
-  // Copies the values of `source`, which may be on other devices, into the module's own tensors. Keys,
-  // shapes, options and errors are those of transload::load_state_dict():
+  // Copies the values of `source`, which may be on other devices, into the module's own tensors.
+  // Keys, shapes, options and errors are those of transload::load_state_dict():
   //   model.load_state_dict(checkpoint, {.select = {.at = "model_state_dict"}, .strict = false});
   FillResult load_state_dict(const StateDict& source, const FillOptions& options = {});
 
-  // Moves the parameters, their gradients and the buffers. Variables that an optimizer holds move with
-  // them. State dicts made earlier keep the old tensors. Throws what transload::to() throws; then nothing
-  // has moved. Until it returns, both copies take memory.
+  // Moves the parameters, their gradients and the buffers. Variables that an optimizer holds move
+  // with them. State dicts made earlier keep the old tensors. Throws what transload::to() throws;
+  // then nothing has moved. Until it returns, both copies take memory.
   void to(Device device);
 
   void train() { set_training(true); }
@@ -134,7 +134,8 @@ class Module {
 
   void zero_grad();
 
-  // Returns the module's name within the outermost module, "encoder.net1"; empty for the outermost one.
+  // Returns the module's name within the outermost module, "encoder.net1"; empty for the outermost
+  // one.
   const std::string& path() const { return path_; }
 
  protected:
@@ -165,9 +166,9 @@ class Module {
 FillResult load_into(Module& model, const std::filesystem::path& path,
                      const FillOptions& options = {});
 
-// x (…, in), weight (out, in), bias (out) -> y (…, out) = x · transposed weight + bias. Weight and bias
-// start uniform in ±1/√in, as in torch. The constructor throws Error if `in` is below 1; forward() throws
-// Error if the last size of x is not `in`.
+// x (…, in), weight (out, in), bias (out) -> y (…, out) = x · transposed weight + bias. Weight and
+// bias start uniform in ±1/√in, as in torch. The constructor throws Error if `in` is below 1;
+// forward() throws Error if the last size of x is not `in`.
 class Linear : public Module {
  public:
   Linear(std::int64_t in, std::int64_t out, Generator& generator);
@@ -193,23 +194,24 @@ class Sequential : public Module {
   std::vector<std::unique_ptr<Module>> all_;
 };
 
-// Returns the mean of the squared differences, a variable of shape []. Throws Error if the shapes differ.
+// Returns the mean of the squared differences, a variable of shape []. Throws Error if the shapes
+// differ.
 class MSELoss {
  public:
   Variable operator()(const Variable& prediction, const Variable& target) const;
 };
 
-// Updates parameters from their gradients. The state of a parameter (momentum and the like) is allocated
-// at the first step that needs it, on the parameter's device. As in torch, it does not follow
-// Module::to(): move the model before the first step.
+// Updates parameters from their gradients. The state of a parameter (momentum and the like) is
+// allocated at the first step that needs it, on the parameter's device. As in torch, it does not
+// follow Module::to(): move the model before the first step.
 class Optimizer {
  public:
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
   virtual ~Optimizer() = default;
 
-  // Updates every parameter that has a gradient. Throws Error if a parameter, its gradient and its state
-  // are not on one device.
+  // Updates every parameter that has a gradient. Throws Error if a parameter, its gradient and its
+  // state are not on one device.
   virtual void step() = 0;
   void zero_grad();
 
@@ -217,10 +219,10 @@ class Optimizer {
   //   {"state": {0: {"momentum_buffer": …}, …}, "param_groups": [{"lr": …, "params": [0, …]}]}
   StateDict state_dict() const;
 
-  // Takes over options and state; parameters match by position. Tensors are copied to their parameter's
-  // device, `step` to the CPU. Throws MismatchError if the number of groups or parameters or a shape
-  // differs, UnsupportedError for an option that is not implemented here (nesterov, amsgrad, …). If it
-  // throws, nothing has changed.
+  // Takes over options and state; parameters match by position. Tensors are copied to their
+  // parameter's device, `step` to the CPU. Throws MismatchError if the number of groups or
+  // parameters or a shape differs, UnsupportedError for an option that is not implemented here
+  // (nesterov, amsgrad, …). If it throws, nothing has changed.
   void load_state_dict(const Value& source);
   void load_state_dict(const StateDict& source) { load_state_dict(source.root()); }
 
@@ -238,8 +240,8 @@ class Optimizer {
 
   std::size_t size() const { return parameters_.size(); }
   const Variable& parameter(std::size_t i) const { return parameters_[i]; }
-  // Returns a tensor of parameter i's state. The first call allocates the state: zeros of the parameter's
-  // shape on its device, and for `step` a number on the CPU.
+  // Returns a tensor of parameter i's state. The first call allocates the state: zeros of the
+  // parameter's shape on its device, and for `step` a number on the CPU.
   Tensor& state(std::size_t i, std::string_view name);
   // Throws Error unless the parameter, its gradient and its state are on one device.
   void require_together(std::size_t i) const;

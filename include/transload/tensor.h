@@ -1,12 +1,13 @@
-// Storage (bytes on one device) and Tensor (a typed, strided view of a Storage). Copying either object
-// shares the bytes; the last owner frees them on their device.
+// Storage (bytes on one device) and Tensor (a typed, strided view of a Storage). Copying either
+// object shares the bytes; the last owner frees them on their device.
 //
 //   transload::Tensor a = transload::from_values(std::vector<float>{1, 2, 3, 4}, {2, 2});
 //   transload::Tensor b = transload::to(a, transload::cuda(0));  // a copy on the GPU
 //   transload::copy(a, b);                                       // and its values back
 //
-// Shapes, strides and storage offsets count elements; sizes named nbytes count bytes. Different objects
-// may be used from different threads at the same time. Access to the bytes is not synchronized.
+// Shapes, strides and storage offsets count elements; sizes named nbytes count bytes. Different
+// objects may be used from different threads at the same time. Access to the bytes is not
+// synchronized.
 #pragma once
 
 #include <array>
@@ -23,15 +24,15 @@
 
 namespace transload {
 
-// Bytes on one device. `owner` keeps them alive: it is either an allocation, freed with the last Storage
-// that shares it, or an object of the caller (a borrowed storage).
+// Bytes on one device. `owner` keeps them alive: it is either an allocation, freed with the last
+// Storage that shares it, or an object of the caller (a borrowed storage).
 class Storage {
  public:
   Storage() = default;  // no bytes, on the CPU
 
-  // Borrows `nbytes` bytes at `data`, an address on `device`, and keeps `owner` until the last copy of
-  // this Storage is destroyed. owner.get() is the storage's identity, so two storages must not share an
-  // owner. With a null owner, `data` is the identity and the caller keeps the bytes alive.
+  // Borrows `nbytes` bytes at `data`, an address on `device`, and keeps `owner` until the last copy
+  // of this Storage is destroyed. owner.get() is the storage's identity, so two storages must not
+  // share an owner. With a null owner, `data` is the identity and the caller keeps the bytes alive.
   Storage(Device device, std::byte* data, std::uint64_t nbytes, std::shared_ptr<void> owner)
       : owner_(std::move(owner)), data_(data), nbytes_(nbytes), device_(device) {}
 
@@ -51,9 +52,10 @@ class Storage {
   Device device_;
 };
 
-// Allocates `nbytes` uninitialized bytes on a device. On a GPU the memory comes from the pool of this
-// process and is usable on any stream when the call returns. Throws PlacementError if the device is not
-// present, DeviceError with the requested and the free bytes if there is not enough memory.
+// Allocates `nbytes` uninitialized bytes on a device. On a GPU the memory comes from the pool of
+// this process and is usable on any stream when the call returns. Throws PlacementError if the
+// device is not present, DeviceError with the requested and the free bytes if there is not enough
+// memory.
 Storage allocate(Device device, std::uint64_t nbytes);
 
 // Sizes or strides in elements, one per dimension. Up to five dimensions need no heap allocation.
@@ -88,8 +90,8 @@ class Tensor {
  public:
   Tensor() = default;  // float32, shape [0]
 
-  // Throws Error if shape and stride differ in length, if a size, a stride or the offset is negative, or
-  // if an element lies outside the storage.
+  // Throws Error if shape and stride differ in length, if a size, a stride or the offset is
+  // negative, or if an element lies outside the storage.
   Tensor(Storage storage, Dtype dtype, Dims shape, Dims stride, std::int64_t storage_offset = 0);
 
   const Storage& storage() const { return storage_; }
@@ -118,33 +120,33 @@ class Tensor {
   std::int64_t storage_offset_ = 0;
 };
 
-// Return a new contiguous tensor; empty() leaves its bytes uninitialized. Throw what allocate() throws,
-// and Error for a shape with a negative size or too many elements.
+// Return a new contiguous tensor; empty() leaves its bytes uninitialized. Throw what allocate()
+// throws, and Error for a shape with a negative size or too many elements.
 Tensor empty(Dims shape, Dtype dtype, Device device = kCpu);
 Tensor zeros(Dims shape, Dtype dtype, Device device = kCpu);
 
-// Returns a new float32 tensor on the CPU with these values in row-major order. Throws Error if their
-// number is not the number of elements of the shape.
+// Returns a new float32 tensor on the CPU with these values in row-major order. Throws Error if
+// their number is not the number of elements of the shape.
 Tensor from_values(std::span<const float> values, Dims shape);
 
-// Copies the elements of `from` into `to`, like torch's copy_: across devices, between any strides, cast
-// to the dtype of `to`. Blocks until the copy is done. Needs at most two staging buffers of 4 MiB. Does
-// nothing if `to` is on meta. Throws MismatchError if the shapes differ, Error if `from` is on meta,
-// UnsupportedError for a cast that torch does not have and for dtypes smaller than a byte, DeviceError
-// if the driver fails.
+// Copies the elements of `from` into `to`, like torch's copy_: across devices, between any strides,
+// cast to the dtype of `to`. Blocks until the copy is done. Needs at most two staging buffers of 4
+// MiB. Does nothing if `to` is on meta. Throws MismatchError if the shapes differ, Error if `from`
+// is on meta, UnsupportedError for a cast that torch does not have and for dtypes smaller than a
+// byte, DeviceError if the driver fails.
 void copy(const Tensor& to, const Tensor& from);
 
-// Returns the tensor itself if it is on the device, otherwise a contiguous copy of it there. Throws what
-// empty() and copy() throw.
+// Returns the tensor itself if it is on the device, otherwise a contiguous copy of it there. Throws
+// what empty() and copy() throw.
 Tensor to(const Tensor& tensor, Device device);
 
-// Returns the elements as they are stored (conj and neg not applied), in row-major order, itemsize(dtype)
-// bytes each. Copies from a GPU and blocks until the copy is done.
+// Returns the elements as they are stored (conj and neg not applied), in row-major order,
+// itemsize(dtype) bytes each. Copies from a GPU and blocks until the copy is done.
 std::vector<std::byte> element_bytes(const Tensor& tensor);
 
-// Returns the text that Python's print(tensor) shows: values rounded to 4 digits, summarized beyond 1000
-// elements, with the dtype and the device if they are not the default ones. Copies only the elements that
-// are shown from a GPU.
+// Returns the text that Python's print(tensor) shows: values rounded to 4 digits, summarized beyond
+// 1000 elements, with the dtype and the device if they are not the default ones. Copies only the
+// elements that are shown from a GPU.
 std::string str(const Tensor& tensor);
 
 }  // namespace transload

@@ -1,4 +1,4 @@
-// The kinds of device there are.
+// The table of backends, and the public functions of device.h that choose one by its kind.
 #include "device/backend.h"
 #include "device/cpu.h"
 #include "device/cuda.h"
@@ -8,7 +8,7 @@
 namespace transload {
 
 Backend& backend_for(DeviceKind kind) {
-  // Made at their first use and never destroyed: storages may outlive main().
+  // In the order of DeviceKind. Never destroyed, because storages may outlive main().
   static Backend* const backends[] = {
       make_cpu_backend().release(),
       make_meta_backend().release(),
@@ -30,7 +30,7 @@ void require_present(Device device) {
   if (device.index < backend_for(device).device_count()) return;
   std::string here;
   for (const Device d : devices()) here += (here.empty() ? "" : ", ") + d.str();
-  throw PlacementError("there is no " + device.str() + "; the devices here are " + here);
+  throw PlacementError(device.str() + " is not present; the devices here are " + here);
 }
 
 MemoryUse memory_use(Device device) {

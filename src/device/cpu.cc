@@ -1,3 +1,4 @@
+// The backend of host memory, with counters of what this process has allocated.
 #include "device/cpu.h"
 
 #include <sys/mman.h>
@@ -15,10 +16,11 @@
 namespace transload {
 namespace {
 
-constexpr std::uint64_t kAlignment = 64;  // a cache line; what torch gives its CPU tensors
+// 64: a cache line, and torch's CPU alignment (pytorch c10/core/alignment.h, gAlignment).
+constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kHugePage = 2ull << 20;
 
-// A line of /proc/meminfo, in bytes; 0 if it is not there.
+// Returns a value of /proc/meminfo in bytes, or 0 if the line is missing.
 std::uint64_t memory_info(std::string_view name) {
   std::ifstream info("/proc/meminfo");
   for (std::string word; info >> word;) {
@@ -28,6 +30,7 @@ std::uint64_t memory_info(std::string_view name) {
   return 0;
 }
 
+// Stateless: every copy is done when its call returns, so there is nothing to wait for.
 class CpuCopies : public CopyStream {
  public:
   void to_device(std::byte* target, std::span<const std::byte> staging) override {
@@ -64,6 +67,7 @@ class CpuBackend : public Backend {
     const std::uint64_t rounded = round_up(nbytes, kAlignment);
     if (rounded < nbytes) no_memory(nbytes);
     if (rounded == 0) return Storage(device, nullptr, 0, std::make_shared<char>());
+    // Counted before the allocation, so that concurrent callers see the peak of all of them.
     const std::uint64_t now = allocated_ += rounded;
     for (std::uint64_t peak = peak_; peak < now && !peak_.compare_exchange_weak(peak, now);) {
     }
@@ -99,7 +103,8 @@ class CpuBackend : public Backend {
   }
 
  private:
-  // Starts at a multiple of 2 MiB, so that huge pages fit; what is cut off before and behind is given back.
+  // Returns memory that starts at a multiple of 2 MiB, as huge pages require. Maps 2 MiB more than
+  // asked and unmaps the surplus at both ends. Null if the system refuses.
   static std::byte* map_huge(std::uint64_t nbytes) {
     if (nbytes > nbytes + kHugePage) return nullptr;
     void* all = mmap(nullptr, nbytes + kHugePage, PROT_READ | PROT_WRITE,
@@ -113,16 +118,17 @@ class CpuBackend : public Backend {
     if (before) munmap(begin, before);
     if (kHugePage > before + (used - nbytes))
       munmap(begin + before + used, nbytes + kHugePage - before - used);
-    madvise(begin + before, nbytes, MADV_HUGEPAGE);  // a wish: fails where there are none
+    madvise(begin + before, nbytes,
+            MADV_HUGEPAGE);  // optional: fails on kernels without huge pages
     return begin + before;
   }
 
   [[noreturn]] static void no_memory(std::uint64_t nbytes) {
-    throw DeviceError("cpu: no memory for " + std::to_string(nbytes) + " bytes; " +
+    throw DeviceError("cpu: cannot allocate " + std::to_string(nbytes) + " bytes; " +
                       human_bytes(memory_info("MemAvailable:")) + " are available");
   }
 
-  std::atomic<std::uint64_t> allocated_ = 0, peak_ = 0;
+  std::atomic<std::uint64_t> allocated_ = 0, peak_ = 0;  // bytes, rounded to kAlignment
 };
 
 }  // namespace

@@ -1,3 +1,4 @@
+// Host memory as a device. Its copies are memcpy and are done when the call returns.
 #pragma once
 
 #include <memory>
@@ -6,8 +7,8 @@
 
 namespace transload {
 
-// Host memory. Blocks of 2 MiB and more lie on huge pages where the system has them: the first touch of fresh
-// memory costs more than the copy into it.
+// Allocations of 2 MiB and more ask for transparent huge pages, because the page faults of fresh
+// memory cost more than the copy into it.
 std::unique_ptr<Backend> make_cpu_backend();
 
 }  // namespace transload

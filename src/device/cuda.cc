@@ -1,3 +1,5 @@
+// The CUDA backend: storages, pinned staging memory and copy streams of the devices in
+// cuda_device.h.
 #include "device/cuda.h"
 
 #include "device/cuda_device.h"
@@ -6,7 +8,7 @@
 namespace transload {
 namespace {
 
-// Keeps a storage's bytes; its address is the storage's identity, also where there are no bytes.
+// The owner of a storage's device memory. Its address is the storage's identity, also for 0 bytes.
 struct DeviceMemory {
   std::shared_ptr<CudaDevice> device;
   CUdeviceptr address = 0;
@@ -19,6 +21,7 @@ struct DeviceMemory {
   }
 };
 
+// The owner of pinned host memory.
 struct PinnedMemory {
   std::shared_ptr<CudaDevice> device;
   void* address = nullptr;
@@ -41,8 +44,8 @@ class CudaBackend final : public Backend {
 
   MemoryUse memory_use(Device device) const override {
     if (const auto used = devices_->find(device)) return used->memory_use();
-    return CudaDevice(require_cuda_driver(device), device)
-        .memory_use();  // its context goes with it
+    // A temporary: this process does not use the device yet, so its context is released again.
+    return CudaDevice(require_cuda_driver(device), device).memory_use();
   }
 
   Storage allocate(Device device, std::uint64_t nbytes) override {
@@ -72,7 +75,7 @@ class CudaBackend final : public Backend {
 };
 
 CudaDevice& used_device(Device device) {
-  // Stays: the backend of the process is never destroyed.
+  // The reference stays valid: the backend is never destroyed and keeps the devices it uses.
   return *static_cast<CudaBackend&>(backend_for(DeviceKind::cuda)).devices().use(device);
 }
 

@@ -1,4 +1,4 @@
-// GPUs, through the CUDA driver API. And for nn/: kernels on them.
+// NVIDIA GPUs through the CUDA driver API: the backend for the engine, and kernel launches for nn/.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +9,19 @@
 
 namespace transload {
 
-// Loads the driver when first asked for a device, never earlier. Works in each device's primary context, from the
-// first real use of that device on; a device that is only counted or asked for its memory keeps none.
+// The driver is loaded when devices are first counted. A device's primary context is retained from
+// the first allocation or stream on it; counting devices or reading their memory use retains none.
 //
-// Copy streams start after the kernels that were launched and the storages that were freed when they are opened.
-// Their `after` is a CUstream of the device's primary context; for the legacy default stream, whose handle is
-// null, it is 1 (CU_STREAM_LEGACY).
+// A copy stream starts after the kernels and frees that were queued on the device's own stream when
+// it was opened. `after` is a CUstream of the device's primary context. Pass 1 (CU_STREAM_LEGACY)
+// for the legacy default stream, because its handle is null.
 std::unique_ptr<Backend> make_cuda_backend();
 
-// Queues a kernel on the device's own stream, on which its memory is freed too, and goes on. Runs at least `threads`
-// threads, one-dimensional, in blocks of 256: the kernel has to check its index. `ptx` is a constant of the program,
-// ends with '\0', and is loaded once for each device. `arguments` are pointers to the arguments' values, as
-// cuLaunchKernel takes them, read before the call returns. Throws DeviceError.
+// Queues a kernel on the device's own stream, which also orders its frees, and returns at once.
+// Starts at least `threads` threads in one-dimensional blocks of 256, so the kernel must check its
+// index. `ptx` is a NUL-terminated constant of the program and is loaded once per device.
+// `arguments` are pointers to the argument values, as for cuLaunchKernel; they are read before the
+// call returns. Throws DeviceError.
 void launch_on_cuda(Device device, std::string_view ptx, const char* kernel, std::uint64_t threads,
                     void** arguments);
 

@@ -1,3 +1,4 @@
+// Contexts, pools and kernel launches of one GPU, by calls of the CUDA driver API.
 #include "device/cuda_device.h"
 
 #include <array>
@@ -9,11 +10,11 @@ namespace transload {
 namespace {
 
 constexpr std::uint64_t kBlockThreads = 256;
-constexpr std::uint64_t kMaxBlocks =
-    (1ull << 31) - 1;  // the largest grid_x of every GPU since 2012
+// 2^31 - 1: the maximum grid x dimension since compute capability 3.0 (CUDA C++ Programming Guide).
+constexpr std::uint64_t kMaxBlocks = (1ull << 31) - 1;
 
-// Runs `work` with the context current, for destructors: they have nobody to tell of an error, and a device that is
-// lost has nothing to give back.
+// Runs `work` with the context current and ignores errors. For destructors, which cannot report
+// them; on a lost device nothing is left to free.
 template <class Work>
 void quietly(const PrimaryContext& context, Work work) noexcept {
   try {
@@ -64,7 +65,9 @@ void CudaStream::wait_for(CUstream other) {
   const CUresult recorded = driver.cuEventRecord(event, other);
   const CUresult waiting =
       recorded == CUDA_SUCCESS ? driver.cuStreamWaitEvent(handle_, event, 0) : recorded;
-  driver.cuEventDestroy(event);  // the driver keeps what the wait needs of it
+  // Allowed while the wait is pending: the driver frees the event when it completes
+  // (cuEventDestroy).
+  driver.cuEventDestroy(event);
   context_.check(recorded, "cuEventRecord");
   context_.check(waiting, "cuStreamWaitEvent");
 }
@@ -99,11 +102,12 @@ void CudaPool::trim() {
   context_.check(context_.driver().cuMemPoolTrimTo(handle_, 0), "cuMemPoolTrimTo");
 }
 
-// The stream is one that waits for the legacy default stream: PyTorch works there unless told otherwise, so memory
-// that a tensor of PyTorch's borrowed from us is not handed out again before its kernels are done.
+// CU_STREAM_DEFAULT orders the stream with the legacy default stream, on which PyTorch works by
+// default. Memory that a PyTorch tensor borrows from us is therefore not reused before PyTorch's
+// kernels are done.
 CudaDevice::CudaDevice(const CudaDriver& driver, Device device)
     : context_(driver, device), stream_(context_, CU_STREAM_DEFAULT), pool_(context_) {
-  // Else the driver gives memory back at the next synchronisation, and takes it anew at the next allocation.
+  // The default threshold of 0 would return unused memory to the driver at every synchronization.
   pool_.set(CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, std::numeric_limits<std::uint64_t>::max());
   granularity_ = measure_granularity();
 }
@@ -115,7 +119,8 @@ CudaDevice::~CudaDevice() {
   });
 }
 
-// By how much one byte lets `used` grow: the manual does not tell. Leaves no trace in the pool.
+// Returns by how many bytes an allocation of one byte raises USED_MEM_CURRENT, which the manual
+// does not specify. Afterwards the pool is empty and its peaks are 0.
 std::uint64_t CudaDevice::measure_granularity() {
   constexpr std::uint64_t kSeenOnAllDrivers = 512;
   const CudaDriver& driver = context_.driver();
@@ -124,7 +129,7 @@ std::uint64_t CudaDevice::measure_granularity() {
   const CUresult result =
       driver.cuMemAllocFromPoolAsync(&byte, 1, pool_.handle(), stream_.handle());
   if (result == CUDA_ERROR_OUT_OF_MEMORY)
-    return kSeenOnAllDrivers;  // a full device can still be asked about
+    return kSeenOnAllDrivers;  // memory_use() must also work on a full device
   context_.check(result, "cuMemAllocFromPoolAsync", of_bytes(1));
   const std::uint64_t used = pool_.get(CU_MEMPOOL_ATTR_USED_MEM_CURRENT);
   context_.check(driver.cuMemFreeAsync(byte, stream_.handle()), "cuMemFreeAsync");
@@ -138,7 +143,7 @@ std::uint64_t CudaDevice::measure_granularity() {
 MemoryUse CudaDevice::memory_use() {
   const CudaDriver& driver = context_.driver();
   const CurrentContext current(context_);
-  stream_.synchronize();  // what was freed counts as freed
+  stream_.synchronize();  // so that queued frees count as free
   std::size_t free = 0, total = 0;
   context_.check(driver.cuMemGetInfo(&free, &total), "cuMemGetInfo");
   std::array<char, 256> name{};
@@ -155,13 +160,14 @@ MemoryUse CudaDevice::memory_use() {
   use.reserved = pool_.get(CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
   use.reserved_peak = pool_.get(CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH);
   use.granularity = granularity_;
-  use.alignment = 256;  // as the driver's own allocations have at least
+  // CUDA C++ Programming Guide: allocations of the driver are aligned to at least 256 bytes.
+  use.alignment = 256;
   return use;
 }
 
 void CudaDevice::empty_cache() {
   const CurrentContext current(context_);
-  stream_.synchronize();  // what was freed can go too
+  stream_.synchronize();  // so that memory with a queued free is trimmed too
   pool_.trim();
 }
 
@@ -172,12 +178,12 @@ CUdeviceptr CudaDevice::allocate(std::uint64_t nbytes) {
   CUresult result =
       driver.cuMemAllocFromPoolAsync(&address, nbytes, pool_.handle(), stream_.handle());
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
-    empty_cache();  // what is kept may lie in pieces that are too small for this one
+    empty_cache();  // the pool may hold enough memory in pieces that are too small
     result = driver.cuMemAllocFromPoolAsync(&address, nbytes, pool_.handle(), stream_.handle());
   }
   if (result == CUDA_ERROR_OUT_OF_MEMORY) {
     const MemoryUse use = memory_use();
-    throw DeviceError(context_.device().str() + ": no memory for " + std::to_string(nbytes) +
+    throw DeviceError(context_.device().str() + ": cannot allocate " + std::to_string(nbytes) +
                       " bytes: " + std::to_string(use.free) + " of " + std::to_string(use.total) +
                       " are free; this process has " + std::to_string(use.allocated) +
                       " allocated and " + std::to_string(use.reserved) + " reserved");
@@ -228,9 +234,9 @@ void CudaDevice::launch(const char* ptx, const char* kernel, std::uint64_t threa
   if (threads == 0) return;
   const std::uint64_t blocks = (threads - 1) / kBlockThreads + 1;
   if (blocks > kMaxBlocks) {
-    throw DeviceError(context_.device().str() + ": kernel \"" + kernel + "\" was asked for " +
-                      std::to_string(threads) + " threads, at most " +
-                      std::to_string(kMaxBlocks * kBlockThreads) + " fit one launch");
+    throw DeviceError(context_.device().str() + ": kernel \"" + kernel + "\" needs " +
+                      std::to_string(threads) + " threads, but one launch has at most " +
+                      std::to_string(kMaxBlocks * kBlockThreads));
   }
   const CurrentContext current(context_);
   const CUresult result = context_.driver().cuLaunchKernel(
@@ -257,7 +263,7 @@ std::shared_ptr<CudaDevice> CudaDevices::find(Device device) const {
 
 const CudaDriver& require_cuda_driver(Device device) {
   if (const CudaDriver* driver = cuda_driver()) return *driver;
-  throw DeviceError(device.str() + ": there is no CUDA driver: " + why_no_cuda_driver());
+  throw DeviceError(device.str() + ": no CUDA driver is available: " + why_no_cuda_driver());
 }
 
 }  // namespace transload

@@ -1,5 +1,6 @@
-// One GPU that this process uses: its primary context, which PyTorch and the CUDA runtime share with us, a memory pool
-// of our own, and the stream on which memory is allocated and freed and kernels run.
+// One GPU that this process uses: its primary context, shared with PyTorch and the CUDA runtime; a
+// memory pool of our own; and the device's own stream, which orders allocations, frees and kernels.
+// cuda.cc builds the backend on it, cuda_stream.h the copies.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,9 @@
 
 namespace transload {
 
-// Holds the device's primary context: the first holder in the process makes it, the last one's going destroys it.
+// A reference to the device's primary context (cuDevicePrimaryCtxRetain,
+// cuDevicePrimaryCtxRelease). The driver creates the context for the first reference in the process
+// and destroys it with the last.
 class PrimaryContext {
  public:
   PrimaryContext(const CudaDriver& driver, Device device);
@@ -27,7 +30,8 @@ class PrimaryContext {
   Device device() const { return device_; }
   CUdevice number() const { return number_; }
 
-  // Throws DeviceError that names this device, unless the call succeeded.
+  // Throws DeviceError with this device and the driver's error text unless `result` is
+  // CUDA_SUCCESS.
   void check(CUresult result, std::string_view call, std::string_view detail = {}) const {
     transload::check(driver_, result, device_, call, detail);
   }
@@ -39,7 +43,8 @@ class PrimaryContext {
   CUcontext handle_ = nullptr;
 };
 
-// Makes the context the calling thread's while this lives, then gives the thread back the one it had.
+// Makes the context current on the calling thread. The destructor restores the thread's previous
+// context.
 class CurrentContext {
  public:
   explicit CurrentContext(const PrimaryContext& context);
@@ -51,7 +56,7 @@ class CurrentContext {
   const PrimaryContext& context_;
 };
 
-// A stream of the driver. The destructor waits for what is queued.
+// An owned CUstream. The destructor blocks until the queued work is done.
 class CudaStream {
  public:
   CudaStream(const PrimaryContext& context, unsigned flags);
@@ -61,8 +66,10 @@ class CudaStream {
 
   CUstream handle() const { return handle_; }
 
-  // What is queued here from now on starts after all that is queued on `other` now, a stream of the same context.
+  // Orders work queued here from now on after all work that is queued on `other` now. `other` is a
+  // stream of the same context. Does not block.
   void wait_for(CUstream other);
+  // Blocks until the queued work is done.
   void synchronize() const;
 
  private:
@@ -70,7 +77,8 @@ class CudaStream {
   CUstream handle_ = nullptr;
 };
 
-// Memory that the driver keeps for this process on one device. Only what trim() is told to leaves it.
+// An owned CUmemoryPool on one device. With the release threshold that CudaDevice sets, only trim()
+// returns unused memory to the driver. The caller makes the context current.
 class CudaPool {
  public:
   explicit CudaPool(const PrimaryContext& context);
@@ -88,7 +96,8 @@ class CudaPool {
   CUmemoryPool handle_ = nullptr;
 };
 
-// Safe to call from any thread. Storages and copy streams share it: it goes with the last of them.
+// Any thread may call it. Storages and copy streams share its ownership, so it outlives them. Sizes
+// are bytes; functions throw DeviceError if the driver fails, except those marked noexcept.
 class CudaDevice {
  public:
   CudaDevice(const CudaDriver& driver, Device device);
@@ -97,19 +106,24 @@ class CudaDevice {
   const PrimaryContext& context() const { return context_; }
   const CudaStream& stream() const { return stream_; }
 
+  // Blocks until queued frees are done, so that they count as free.
   MemoryUse memory_use();
   void empty_cache();
 
-  // Usable on any stream from now on. Throws DeviceError.
+  // Returns memory that is usable on any stream. Blocks until the driver has allocated it. Throws
+  // DeviceError with the requested and the free bytes if there is not enough.
   CUdeviceptr allocate(std::uint64_t nbytes);
+  // Queues the free after the work on the device's own stream and returns at once.
   void free(CUdeviceptr address) noexcept;
 
-  // Pinned: page-aligned, and copied from and to by any GPU without a detour. Throws DeviceError.
+  // Returns page-aligned pinned memory, which every GPU of the process copies from and to directly
+  // (CU_MEMHOSTALLOC_PORTABLE).
   void* allocate_host(std::uint64_t nbytes);
   void free_host(void* address) noexcept;
 
-  // `ptx` is a constant of the program, known by its address and loaded once. See launch_on_cuda().
+  // See launch_on_cuda(). `ptx` is identified by its address and loaded once.
   void launch(const char* ptx, const char* kernel, std::uint64_t threads, void** arguments);
+  // Blocks until the work on the device's own stream is done.
   void synchronize();
 
  private:
@@ -121,25 +135,25 @@ class CudaDevice {
   CudaPool pool_;
   std::uint64_t granularity_;
 
-  std::mutex mutex_;  // of the two below
+  std::mutex mutex_;  // guards modules_ and functions_
   std::map<const char*, CUmodule> modules_;
   std::map<std::pair<CUmodule, std::string>, CUfunction> functions_;
 };
 
-// The devices that this process uses, shared by the backend and its streams.
+// The devices that this process uses. The backend and its streams share it; any thread may call it.
 class CudaDevices {
  public:
-  // Starts using the device at the first call. Throws DeviceError.
+  // Returns the device. The first call for a device retains its context. Throws DeviceError.
   std::shared_ptr<CudaDevice> use(Device device);
-  // Null if it is not used yet.
+  // Returns the device, or null if this process does not use it yet.
   std::shared_ptr<CudaDevice> find(Device device) const;
 
  private:
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;  // guards used_
   std::map<Device, std::shared_ptr<CudaDevice>> used_;
 };
 
-// Throws DeviceError that says why if there is no driver.
+// Returns the driver. Throws DeviceError with the reason if there is none.
 const CudaDriver& require_cuda_driver(Device device);
 
 }  // namespace transload

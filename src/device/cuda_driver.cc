@@ -1,3 +1,4 @@
+// Loads the CUDA driver with dlopen and fills the table of its functions.
 #include "device/cuda_driver.h"
 
 #include <dlfcn.h>
@@ -10,9 +11,10 @@
 namespace transload {
 namespace {
 
-// What this process has chosen. Made by the first who asks.
+// The driver of this process. `made` becomes true when the library has been loaded or has failed to
+// load.
 struct Choice {
-  std::mutex mutex;
+  std::mutex mutex;  // guards all members
   bool made = false;
   std::string library = "libcuda.so.1";
   std::optional<CudaDriver> driver;
@@ -20,7 +22,7 @@ struct Choice {
 };
 
 Choice& choice() {
-  // Never destroyed: storages may outlive main().
+  // Never destroyed, because storages may outlive main().
   static Choice* const the = new Choice;
   return *the;
 }
@@ -30,7 +32,7 @@ std::string dynamic_linker_error() {
   return text ? text : "unknown error of the dynamic linker";
 }
 
-// Finds functions, and remembers the first that is not there.
+// Looks up functions in a shared library and records the first missing one.
 class Finder {
  public:
   explicit Finder(void* library) : library_(library) {}
@@ -48,7 +50,8 @@ class Finder {
   std::string missing_;
 };
 
-// The newest of them, cuMemAllocFromPoolAsync, came with CUDA 11.2. Returns what is missing; empty: all is there.
+// Fills the table. Returns the name of the first missing function, or "" if all are present. The
+// newest one, cuMemAllocFromPoolAsync, was added in CUDA 11.2.
 std::string find_all(void* library, CudaDriver& driver) {
   Finder in(library);
   in.find("cuInit", driver.cuInit);
@@ -95,7 +98,7 @@ std::string find_all(void* library, CudaDriver& driver) {
   return in.missing();
 }
 
-// Sets the driver, or why there is none, from the library chosen.
+// Loads the chosen library and sets either `driver` or `why_none`. The caller holds the mutex.
 void load(Choice& chosen) {
   chosen.why_none.clear();
   void* library = dlopen(chosen.library.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -105,7 +108,8 @@ void load(Choice& chosen) {
   }
   CudaDriver driver{};
   if (const std::string missing = find_all(library, driver); !missing.empty()) {
-    chosen.why_none = chosen.library + " has no " + missing + "; drivers have it from CUDA 11.2 on";
+    chosen.why_none =
+        chosen.library + " has no function " + missing + "; CUDA 11.2 or later is required";
     return;
   }
   if (const CUresult result = driver.cuInit(0); result != CUDA_SUCCESS) {
@@ -135,18 +139,19 @@ std::string why_no_cuda_driver() {
 
 void use_cuda_driver(const std::filesystem::path& library) {
   void* const opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!opened) throw DeviceError("no CUDA driver: " + dynamic_linker_error());
+  if (!opened) throw DeviceError("cannot load the CUDA driver: " + dynamic_linker_error());
   CudaDriver driver{};
   if (const std::string missing = find_all(opened, driver); !missing.empty())
-    throw DeviceError(library.string() + " is no CUDA driver of 11.2 or later: it has no " +
+    throw DeviceError(library.string() +
+                      " is not a CUDA driver of version 11.2 or later: it has no function " +
                       missing);
 
   Choice& chosen = choice();
   const std::lock_guard lock(chosen.mutex);
   if (chosen.driver) {
-    throw Error("the CUDA driver cannot be changed to " + library.string() +
-                ": this process uses " + chosen.library +
-                "; use_cuda_driver() comes before anything that asks for a GPU");
+    throw Error("cannot change the CUDA driver to " + library.string() +
+                ": this process already uses " + chosen.library +
+                "; call use_cuda_driver() before any function that asks for a GPU");
   }
   chosen.library = library.string();
   chosen.made = true;

@@ -1,6 +1,6 @@
-// The CUDA driver API, as far as we use it: its types, its constants, and one table of its functions, found at run
-// time. Declared here, after the driver API's reference manual and under the driver's own names, so that every
-// build has CUDA devices, with or without a toolkit, and one binary runs everywhere.
+// The part of the CUDA driver API that transload uses: its types, its constants and a table of its
+// functions, which are loaded at run time. The names and values are those of the CUDA Driver API
+// reference (cuda.h). Declaring them here lets every build support GPUs without a CUDA toolkit.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace transload {
 
-// Of about a hundred codes, those that we tell apart or that the emulated driver answers.
+// The error codes that transload distinguishes or the emulated driver returns.
 enum CUresult : int {
   CUDA_SUCCESS = 0,
   CUDA_ERROR_INVALID_VALUE = 1,
@@ -35,7 +35,7 @@ enum CUresult : int {
 using CUdevice = int;
 using CUdeviceptr = std::uint64_t;
 using CUcontext = struct CUctx_st*;
-using CUstream = struct CUstream_st*;  // null is the legacy default stream, which PyTorch works on
+using CUstream = struct CUstream_st*;  // null: the legacy default stream, PyTorch's default
 using CUevent = struct CUevent_st*;
 using CUmodule = struct CUmod_st*;
 using CUfunction = struct CUfunc_st*;
@@ -47,7 +47,7 @@ enum CUdevice_attribute : int {
 };
 
 enum CUmemPool_attribute : int {
-  CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4,  // this and all below are std::uint64_t
+  CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4,  // the values of all attributes are std::uint64_t
   CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT = 5,
   CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH = 6,
   CU_MEMPOOL_ATTR_USED_MEM_CURRENT = 7,
@@ -60,7 +60,7 @@ enum CUmemLocationType : int { CU_MEM_LOCATION_TYPE_DEVICE = 1 };
 
 struct CUmemLocation {
   CUmemLocationType type;
-  int id;  // the device's number
+  int id;  // device ordinal
 };
 
 struct CUmemPoolProps {
@@ -68,18 +68,17 @@ struct CUmemPoolProps {
   CUmemAllocationHandleType handleTypes;
   CUmemLocation location;
   void* win32SecurityAttributes;
-  unsigned char reserved[64];  // newer drivers use the first bytes; 0 means their default
+  unsigned char reserved[64];  // newer drivers define the first bytes; 0 selects their defaults
 };
 
-constexpr unsigned CU_STREAM_DEFAULT =
-    0;  // waits for the legacy default stream, and it for this one
+constexpr unsigned CU_STREAM_DEFAULT = 0;  // synchronizes with the legacy default stream
 constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
 constexpr unsigned CU_EVENT_BLOCKING_SYNC = 1;
 constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
 constexpr unsigned CU_MEMHOSTALLOC_PORTABLE = 1;
 
-// One function pointer for each call, under its name in the manual. Which version of a call that is (_v2) is told
-// in cuda_driver.cc.
+// One pointer per function, named as in the manual. cuda_driver.cc chooses the exported version
+// (_v2).
 struct CudaDriver {
   CUresult (*cuInit)(unsigned flags);
   CUresult (*cuDriverGetVersion)(int* version);
@@ -137,18 +136,20 @@ struct CudaDriver {
                              void** extra);
 };
 
-// The driver of this process, initialised: libcuda.so.1, or what use_cuda_driver() named. Null if there is none or it
-// has no devices, which is an answer and not an error. Once there is one it is never changed and never closed.
+// Returns the initialized driver: libcuda.so.1, or the library that use_cuda_driver() chose.
+// Returns null if there is no driver or it has no devices. The first call loads it; a loaded driver
+// is never replaced or closed. Any thread may call it.
 const CudaDriver* cuda_driver();
 
-// Why cuda_driver() is null, as in "libcuda.so.1: cannot open shared object file". Empty if it is not.
+// Returns why cuda_driver() is null: "libcuda.so.1: cannot open shared object file". Empty if it is
+// not null.
 std::string why_no_cuda_driver();
 
-// "CUDA_ERROR_OUT_OF_MEMORY (out of memory)", in the driver's words.
+// Returns the driver's name and text of an error: "CUDA_ERROR_OUT_OF_MEMORY (out of memory)".
 std::string error_text(const CudaDriver& driver, CUresult result);
 
 // Throws DeviceError, "cuda:1: cuMemFreeAsync failed: ...", unless the result is CUDA_SUCCESS.
-// `detail` goes behind the name of the call: " of 512 bytes".
+// `detail` follows the name of the call: " of 512 bytes".
 void check(const CudaDriver& driver, CUresult result, Device device, std::string_view call,
            std::string_view detail = {});
 

@@ -1,3 +1,4 @@
+// Queues copies with cuMemcpy*Async and waits for them with events.
 #include "device/cuda_stream.h"
 
 #include <algorithm>
@@ -27,7 +28,7 @@ CudaCopies::~CudaCopies() {
     const CurrentContext current(device_->context());
     driver_.cuStreamSynchronize(stream_.handle());
     for (const CUevent event : unused_) driver_.cuEventDestroy(event);
-  } catch (const Error&) {  // a device that is lost has nothing to give back
+  } catch (const Error&) {  // on a lost device nothing is left to free
   }
 }
 
@@ -54,8 +55,9 @@ void CudaCopies::to_host(std::span<std::byte> staging, const std::byte* source) 
       "cuMemcpyDtoHAsync", staging.size());
 }
 
-// Peers need no access to each other's pools for this: the driver takes a detour where there is no direct way.
-// cuMemPoolSetAccess would open one, but has made such copies fail silently (driver 590, CUDA.jl pull request 3112).
+// cuMemcpyPeerAsync does not require access between the pools: the driver stages the copy through
+// host memory if there is no direct path. cuMemPoolSetAccess would allow a direct one, but it has
+// made such copies fail silently (driver 590, CUDA.jl pull request 3112).
 void CudaCopies::on_device(std::byte* target, const std::byte* source, Device source_device,
                            std::uint64_t nbytes) {
   if (nbytes == 0) return;
@@ -68,7 +70,7 @@ void CudaCopies::on_device(std::byte* target, const std::byte* source, Device so
     return;
   }
   const std::shared_ptr<CudaDevice> peer = devices_->use(source_device);
-  peer->synchronize();  // its stream may still be computing the source
+  peer->synchronize();  // kernels that write the source may still be queued
   const CurrentContext current(device_->context());
   const std::lock_guard lock(mutex_);
   check_copy(
@@ -77,7 +79,7 @@ void CudaCopies::on_device(std::byte* target, const std::byte* source, Device so
       "cuMemcpyPeerAsync from " + source_device.str(), nbytes);
 }
 
-// Waiting threads sleep rather than spin: the cores are needed for reading files.
+// CU_EVENT_BLOCKING_SYNC: waiting threads sleep instead of spinning, because the cores read files.
 CUevent CudaCopies::unused_event() {
   CUevent event;
   if (unused_.empty()) {
@@ -109,7 +111,8 @@ void CudaCopies::wait(std::uint64_t number) {
   if (number <= done_) return;
   const auto mark =
       std::find_if(marks_.begin(), marks_.end(), [&](const Mark& m) { return m.number == number; });
-  // a deque's elements stay where they are when others come and go at its ends
+  // The reference stays valid while unlocked: adding and removing at the ends of a deque moves
+  // nothing.
   Mark& waited = *mark;
   ++waited.waiting;
   lock.unlock();
@@ -124,7 +127,7 @@ void CudaCopies::wait(std::uint64_t number) {
   device_->context().check(result, "cuEventSynchronize", " after copies");
 }
 
-// The events of marks that were reached can be recorded again.
+// Makes the events of finished marks available for new ones. The caller holds the mutex.
 void CudaCopies::retire_marks() {
   while (!marks_.empty() && marks_.front().number <= done_ && marks_.front().waiting == 0) {
     unused_.push_back(marks_.front().event);

@@ -1,4 +1,5 @@
-// Copies from and to one GPU, on a stream of the driver's that waits for no other.
+// The copy stream of one GPU: asynchronous copies between pinned staging memory, the device and its
+// peers. The engine queues copies here while other threads read files.
 #pragma once
 
 #include <deque>
@@ -12,9 +13,11 @@
 
 namespace transload {
 
+// Its CUstream is CU_STREAM_NON_BLOCKING, so copies overlap with work on the legacy default stream.
 class CudaCopies final : public CopyStream {
  public:
-  // Starts after what is queued on the device's own stream, kernels and frees, and on `after`, if not 0.
+  // Copies start after the work that is now queued on the device's own stream (kernels and frees)
+  // and on the CUstream `after`, if it is not 0. Throws DeviceError.
   CudaCopies(std::shared_ptr<CudaDevices> devices, Device device, std::uintptr_t after);
   ~CudaCopies() override;
 
@@ -26,11 +29,11 @@ class CudaCopies final : public CopyStream {
   void wait(std::uint64_t mark) override;
 
  private:
-  // An event that was recorded in the stream. Stays where it is while somebody waits for it.
+  // An event recorded in the stream. It stays in marks_ while a thread waits for it.
   struct Mark {
     std::uint64_t number;
     CUevent event;
-    int waiting = 0;
+    int waiting = 0;  // threads
   };
 
   void check_copy(CUresult result, std::string_view call, std::uint64_t nbytes) const;
@@ -42,11 +45,11 @@ class CudaCopies final : public CopyStream {
   const CudaDriver& driver_;
   CudaStream stream_;
 
-  std::mutex mutex_;        // of the stream's order and of all below
-  std::deque<Mark> marks_;  // by number
+  std::mutex mutex_;        // guards the order of calls on the stream and the members below
+  std::deque<Mark> marks_;  // ascending numbers
   std::vector<CUevent> unused_;
   std::uint64_t last_mark_ = 0;
-  std::uint64_t done_ = 0;  // the highest mark that was reached
+  std::uint64_t done_ = 0;  // the highest mark that is known to be done
 };
 
 }  // namespace transload

@@ -1,3 +1,4 @@
+// The backend of the meta device.
 #include "device/meta.h"
 
 #include "transload/error.h"
@@ -12,6 +13,7 @@ class MetaBackend : public Backend {
     MemoryUse use;
     use.device = device;
     use.name = "shapes without bytes";
+    // A plan may place any number of bytes here.
     use.total = use.free = ~std::uint64_t{0};
     return use;
   }
@@ -20,10 +22,10 @@ class MetaBackend : public Backend {
   }
   void empty_cache(Device) override {}
   Storage allocate_staging(Device, std::uint64_t) override {
-    throw Error("meta has no bytes to stage");
+    throw Error("meta: storages have no bytes to stage");
   }
   std::unique_ptr<CopyStream> open_stream(Device, std::uintptr_t) override {
-    throw Error("meta has no bytes to copy");
+    throw Error("meta: storages have no bytes to copy");
   }
 };
 

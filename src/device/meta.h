@@ -1,3 +1,4 @@
+// The meta device: shapes without bytes, as in torch.
 #pragma once
 
 #include <memory>
@@ -6,7 +7,7 @@
 
 namespace transload {
 
-// Shapes without bytes: nothing is allocated, nothing can be copied.
+// Its storages have a size but no memory. Staging and copies throw Error.
 std::unique_ptr<Backend> make_meta_backend();
 
 }  // namespace transload
