@@ -1,4 +1,5 @@
-// The neural network: agreement with PyTorch, what it saves, and devices. On the cpu, and on a GPU that is emulated.
+// The neural network library: agreement with PyTorch, state dicts, and moves between devices. Runs
+// on the cpu and on an emulated GPU.
 #include "transload/nn.h"
 
 #include <gtest/gtest.h>
@@ -54,7 +55,7 @@ std::string message(const std::function<void()>& call) {
   return "no error";
 }
 
-// By the name that tensors() gives it: keys that are numbers too.
+// Finds a tensor by the name that tensors() gives it, in which keys may be numbers.
 Tensor named(const StateDict& state, const std::string& name) {
   for (const NamedTensor& tensor : state.tensors()) {
     if (tensor.name == name) return tensor.value.tensor();
@@ -62,7 +63,7 @@ Tensor named(const StateDict& state, const std::string& name) {
   throw Error("no tensor \"" + name + "\"");
 }
 
-// What PyTorch's training began with, and the losses it saw.
+// The initial weights of a training run in PyTorch, and its losses.
 struct Trace {
   StateDict tensors =
       load(golden::kData / "torch-2.13/toy_training_trace.zip.pt", {.map_location = kCpu});
@@ -88,7 +89,7 @@ const Trace& trace() {
   return once;
 }
 
-// A model with the trace's initial weights.
+// Returns a model with the trace's initial weights.
 struct Trained {
   Generator generator{1};
   ToyModel model{generator};
@@ -97,7 +98,7 @@ struct Trained {
     model.load_state_dict(trace().tensors, {.select = {.at = "initial"}});
     model.to(device);
   }
-  // Steps first to last - 1; the loss before each.
+  // Runs the steps from `first` to `last` - 1. Returns the loss before each.
   std::vector<float> train(Optimizer& optimizer, int first, int last) {
     std::vector<float> losses;
     const Device device = model.parameters().front().value().device();
@@ -122,7 +123,7 @@ void expect_near(const std::vector<float>& found, const rapidjson::Value& expect
   }
 }
 
-// Relative to the largest value of each tensor.
+// The largest difference, relative to the largest value of each tensor.
 void expect_near(const StateDict& found, const StateDict& expected, const std::string& at,
                  double tolerance) {
   for (const NamedTensor& tensor : found.tensors()) {
@@ -231,7 +232,7 @@ TEST_P(Nn, GradientsOfAllUsesAddUp) {
   MSELoss()(toy.model(b), zero).backward();
   EXPECT_FLOAT_EQ(values(*bias.grad())[0] + of_a, of_both);
 
-  // The bias moves prediction and target alike: within one tape its gradients are opposite.
+  // The bias changes prediction and target equally, so its two gradients cancel within one tape.
   toy.model.zero_grad();
   MSELoss()(toy.model(a), toy.model(b)).backward();
   EXPECT_NEAR(values(*bias.grad())[0], 0, 1e-6);
@@ -424,9 +425,9 @@ TEST(OptimizerState, ThatThisOptimizerCannotFollowIsRefused) {
   const StateDict nesterov = saved("checkpoint_sgd_momentum.zip.pt"),
                   amsgrad = saved("checkpoint_adam.zip.pt");
   EXPECT_EQ(loading(sgd, nesterov["optimizer_state_dict"]),
-            "SGD: the saved state has nesterov = True, which this optimizer has not");
+            "SGD: the saved state has nesterov = True, which this optimizer does not support");
   EXPECT_EQ(loading(adam, amsgrad["optimizer_state_dict"]),
-            "Adam: the saved state has amsgrad = True, which this optimizer has not");
+            "Adam: the saved state has amsgrad = True, which this optimizer does not support");
   EXPECT_NE(loading(adam, trace().tensors["sgd_momentum"].at("optimizer")).find("\"betas\""),
             std::string::npos);
   EXPECT_NE(loading(sgd, trace().tensors["sgd_momentum"]).find("\"param_groups\""),
@@ -492,13 +493,13 @@ TEST(Operands, ThatDoNotFitAreAnError) {
   EXPECT_EQ(message([&] {
               toy.model(generator.randn({20, 9}));
             }),
-            "Linear \"net1\": input is float32 [20, 9], its last size has to be 10, as "
-            "\"net1.weight\" is [10, 10]");
+            "Linear \"net1\": input is float32 [20, 9], but its last size must be 10 "
+            "because \"net1.weight\" is [10, 10]");
   EXPECT_EQ(message([&] {
               MSELoss()(generator.randn({2}), generator.randn({2, 1}));
             }),
-            "MSELoss: the prediction is float32 [2], the target float32 [2, 1]; the shapes have to "
-            "be equal");
+            "MSELoss: the prediction is float32 [2] but the target is float32 [2, 1]; the shapes "
+            "must be equal");
   EXPECT_NE(message([&] {
               toy.model(empty({20, 10}, Dtype::float64));
             }).find("input (float64 [20, 10])"),
@@ -507,7 +508,7 @@ TEST(Operands, ThatDoNotFitAreAnError) {
   EXPECT_NE(message([&] { toy.model(transposed); }).find("row-major"), std::string::npos);
   EXPECT_NE(message([&] {
               toy.model(generator.randn({20, 10})).backward();
-            }).find("is not one number"),
+            }).find("is not a single number"),
             std::string::npos);
   EXPECT_NE(message([&] {
               MSELoss()(generator.randn({2}), generator.randn({2})).backward();
@@ -524,7 +525,7 @@ TEST(Modules, NameTheirPartsOnce) {
     }
     Variable forward(const Variable& x) override { return x; }
   };
-  EXPECT_EQ(message([] { Twice(); }), "the module has a \"weight\" already");
+  EXPECT_EQ(message([] { Twice(); }), "the module already has a \"weight\"");
 }
 
 TEST(Modules, SaveTheirBuffersAfterTheirParameters) {
@@ -545,7 +546,7 @@ TEST(Modules, SaveTheirBuffersAfterTheirParameters) {
 
 TEST(Generators, GiveTheSameNumbersEverywhere) {
   Generator generator(213);
-  // Of std::mt19937_64, whose numbers the standard fixes.
+  // The C++ standard fixes the numbers of std::mt19937_64.
   EXPECT_EQ(generator.uniform(), 0x1.3a368921cf198p-4);
   EXPECT_NEAR(generator.normal(), 1.3405128881761859, 1e-15);
   const auto numbers = values(generator.randn({10000}));

@@ -1,5 +1,5 @@
-// Random numbers. The distributions of the standard library differ from one to the next, so they are written out here;
-// its engines do not.
+// Random numbers. The C++ standard fixes the numbers of its engines but not those of its
+// distributions, so the distributions are written out here.
 #include <cmath>
 #include <numbers>
 
@@ -8,6 +8,7 @@
 namespace transload::nn {
 namespace {
 
+// Returns a float32 tensor on the CPU whose elements are successive results of next().
 template <class Next>
 Tensor filled(Dims shape, Next next) {
   const Tensor made = empty(std::move(shape), Dtype::float32);
@@ -18,10 +19,10 @@ Tensor filled(Dims shape, Next next) {
 
 }  // namespace
 
-// The upper 53 bits: each multiple of 2^-53 below 1 is as likely.
+// Takes the upper 53 bits: every multiple of 2^-53 in [0, 1) is equally likely.
 double Generator::uniform() { return static_cast<double>(engine_() >> 11) * 0x1p-53; }
 
-// Box and Muller's.
+// The Box-Muller transform. 1 - uniform() is in (0, 1], so the logarithm is finite.
 double Generator::normal() {
   if (second_) return *std::exchange(second_, std::nullopt);
   const double radius = std::sqrt(-2 * std::log(1 - uniform()));

@@ -1,8 +1,10 @@
-// The arithmetic of nn/, one source for every device. It is compiled three ways: as C++ for the cpu device, as C++ for
-// the emulated driver, and to PTX, for which clang needs no CUDA toolkit.
+// The arithmetic of nn/, one source for all devices. The build compiles it three times: as C++ for
+// the cpu device, as C++ for the emulated driver, and to PTX with clang, which needs no CUDA
+// toolkit.
 //
-// One thread computes one output element; threads beyond the last one do nothing. Sums over products are made in
-// double and rounded once. With contraction off (-ffp-contract=off) every device gives the same bits.
+// One thread computes one output element; surplus threads do nothing. Sums of products are
+// accumulated in double and rounded once. Contraction is off (-ffp-contract=off), so every device
+// gives the same bits.
 #ifdef __CUDA__
 
 #define TRANSLOAD_KERNEL extern "C" __attribute__((global)) void
@@ -33,6 +35,7 @@ namespace {
 
 using int64 = std::int64_t;
 
+// The index of the GPU thread that the calling CPU thread stands in for. Set by AsEntry::run().
 thread_local int64 running_thread = 0;
 
 int64 thread_index() { return running_thread; }
@@ -101,19 +104,20 @@ TRANSLOAD_KERNEL transload_linear_backward_bias(const float* dy, float* dbias, i
   dbias[i] = static_cast<float>(sum);
 }
 
-// y (numel) = max(x, 0); NaN stays NaN.
+// x (numel) -> y (numel) = max(x, 0). NaN stays NaN.
 TRANSLOAD_KERNEL transload_relu_forward(const float* x, float* y, int64 numel) {
   const int64 i = thread_index();
   if (i < numel) y[i] = x[i] <= 0 ? 0.0f : x[i];
 }
 
-// dy (numel) where y, the result of the forward pass, was positive -> dx (numel)
+// dy (numel), y (numel) of the forward pass -> dx (numel) = dy where y > 0, else 0
 TRANSLOAD_KERNEL transload_relu_backward(const float* dy, const float* y, float* dx, int64 numel) {
   const int64 i = thread_index();
   if (i < numel) dx[i] = y[i] <= 0 ? 0.0f : dy[i];
 }
 
-// mean of (x - target)^2 over numel -> loss (). One thread: the sum always has the same order.
+// x (numel), target (numel) -> loss () = mean of (x - target)^2. A single thread, so that the order
+// of the sum is always the same.
 TRANSLOAD_KERNEL transload_mse_forward(const float* x, const float* target, float* loss,
                                        int64 numel) {
   if (thread_index() != 0) return;
@@ -149,10 +153,12 @@ TRANSLOAD_KERNEL transload_momentum_step(float* buffer, const float* gradient, f
   if (i < numel) buffer[i] = momentum * buffer[i] + gradient[i];
 }
 
-// Adam, in the order and rounding of torch/optim/adam.py, _single_tensor_adam:
-//   exp_avg = beta1 * exp_avg + (1 - beta1) * gradient, by lerp_; exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * gradient^2
+// Adam, in the order and rounding of pytorch torch/optim/adam.py, _single_tensor_adam:
+//   exp_avg = beta1 * exp_avg + (1 - beta1) * gradient, as lerp_ computes it
+//   exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * gradient^2
 //   parameter -= step_size * exp_avg / (sqrt(exp_avg_sq) / root_correction2 + eps)
-// step_size is lr / (1 - beta1^step), root_correction2 is sqrt(1 - beta2^step). All tensors (numel).
+// step_size is lr / (1 - beta1^step), root_correction2 is sqrt(1 - beta2^step). All tensors are
+// (numel).
 TRANSLOAD_KERNEL transload_adam_step(float* parameter, const float* gradient, float* exp_avg,
                                      float* exp_avg_sq, float one_less_beta1, float beta2,
                                      float one_less_beta2, float step_size, float root_correction2,
@@ -172,6 +178,8 @@ TRANSLOAD_KERNEL transload_adam_step(float* parameter, const float* gradient, fl
 namespace transload {
 namespace {
 
+// Makes a KernelEntry of a kernel function: the sizes of its arguments, and a call with pointers to
+// them.
 template <auto kernel>
 struct AsEntry;
 

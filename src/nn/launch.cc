@@ -1,3 +1,4 @@
+// Runs kernels: on the cpu device in the calling thread, on a GPU through device/cuda.h.
 #include "nn/launch.h"
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 
 namespace transload::nn {
 
-// kernels.cu as PTX; written by the build (cmake/embed_text.cmake).
+// The PTX of kernels.cu, embedded by the build (cmake/embed_text.cmake).
 extern const char* const kKernelsPtx;
 
 namespace {
@@ -38,7 +39,9 @@ void launch(Device device, const char* kernel, std::int64_t threads, void** argu
       launch_on_cuda(device, kKernelsPtx, kernel, static_cast<std::uint64_t>(threads), arguments);
       return;
     case DeviceKind::meta:
-      throw Error(std::string(kernel) + ": nothing can be computed on meta, there are no bytes");
+      throw Error(std::string(kernel) +
+                  ": cannot compute on meta, where tensors have no bytes; move them with "
+                  "to(tensor, device)");
   }
 }
 

@@ -1,4 +1,4 @@
-// Runs a kernel of kernels.cu on a tensor's device.
+// Runs a kernel of kernels.cu on the device of its tensors.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,15 @@
 
 namespace transload::nn {
 
-// Runs the kernel for threads 0 to threads - 1. On the cpu it is done when the call returns; on a GPU it is queued,
-// before all copies that start later. Throws Error on meta, DeviceError if the driver fails. `sizes` are those of the
-// arguments, checked against the kernel's own.
+// Runs the kernel for threads 0 to threads - 1. On the cpu it is done when the call returns. On a
+// GPU it is queued on the device's own stream; copies that are opened later wait for it. Throws
+// Error on meta, DeviceError if the driver fails. `sizes` are the sizes of the arguments in bytes;
+// debug builds compare them with the kernel's.
 void launch(Device device, const char* kernel, std::int64_t threads, void** arguments,
             const std::uint32_t* sizes, int count);
 
-// The arguments have to be of the very types of the kernel's: float, std::int64_t, pointers on the device.
+// The argument types must be exactly those of the kernel: float, std::int64_t and pointers on the
+// device.
 template <class... Arguments>
 void launch(Device device, const char* kernel, std::int64_t threads, Arguments... arguments) {
   void* pointers[] = {&arguments...};

@@ -1,4 +1,5 @@
-// The modules, and what they compute: each operation with its gradients.
+// The layers and the loss: each computes its result by kernels and records its gradients on the
+// tape.
 #include <cmath>
 
 #include "nn/launch.h"
@@ -11,17 +12,20 @@ namespace {
 
 const float* read(const Tensor& tensor) { return floats(tensor); }
 
-// Sizes of a linear map: x (rows, in) -> y (rows, out). Dimensions of x before the last count as rows.
+// The sizes of a linear map, x (rows, in) -> y (rows, out). `rows` is the product of all sizes of x
+// but the last.
 struct LinearSizes {
   std::int64_t rows, in, out;
 };
 
-// Of the initial weights and biases. torch.nn.Linear.reset_parameters: kaiming_uniform_ with a = √5 comes to this.
+// Returns the bound of the initial weights and biases. torch.nn.Linear.reset_parameters calls
+// kaiming_uniform_ with a = √5, which gives 1/√in.
 float linear_bound(std::int64_t in) {
-  if (in < 1) throw Error("Linear: " + std::to_string(in) + " inputs, at least 1 is needed");
+  if (in < 1) throw Error("Linear: " + std::to_string(in) + " inputs; expected at least 1");
   return 1 / std::sqrt(static_cast<float>(in));
 }
 
+// The gradients of a linear map. s: its sizes; dy (rows, out).
 Tensor linear_by_input(const Tensor& dy, const Tensor& weight, const Dims& x_shape,
                        const LinearSizes& s) {
   const Tensor dx = empty(x_shape, Dtype::float32, dy.device());
@@ -67,8 +71,9 @@ Variable Linear::forward(const Variable& input) {
                                {"bias", bias, bias_.name()}});
   const std::int64_t out = weight.shape()[0], in = weight.shape()[1];
   if (x.shape().empty() || x.shape()[x.shape().size() - 1] != in) {
-    throw Error(operation.str() + ": input is " + describe(x) + ", its last size has to be " +
-                std::to_string(in) + ", as \"" + weight_.name() + "\" is " + weight.shape().str());
+    throw Error(operation.str() + ": input is " + describe(x) + ", but its last size must be " +
+                std::to_string(in) + " because \"" + weight_.name() + "\" is " +
+                weight.shape().str());
   }
   const LinearSizes sizes{x.numel() / in, in, out};
   Dims y_shape = x.shape();
@@ -112,8 +117,8 @@ Variable MSELoss::operator()(const Variable& prediction, const Variable& target)
   require_together({"MSELoss"},
                    {{"prediction", x, prediction.name()}, {"target", y, target.name()}});
   if (x.shape() != y.shape()) {
-    throw Error("MSELoss: the prediction is " + describe(x) + ", the target " + describe(y) +
-                "; the shapes have to be equal");
+    throw Error("MSELoss: the prediction is " + describe(x) + " but the target is " + describe(y) +
+                "; the shapes must be equal");
   }
   const Tensor loss = empty({}, Dtype::float32, x.device());
   launch(x.device(), "transload_mse_forward", 1, read(x), read(y), floats(loss), x.numel());

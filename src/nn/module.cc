@@ -1,4 +1,4 @@
-// Modules: names, state dicts, and moving from device to device.
+// Module: names of parameters, state dicts, and moves between devices.
 #include <algorithm>
 #include <functional>
 
@@ -12,13 +12,13 @@ std::string joined(const std::string& prefix, const std::string& name) {
   return prefix.empty() ? name : prefix + "." + name;
 }
 
-// Aliases of live tensors as state dicts hold them.
+// Returns an alias of a live tensor for a state dict, like torch's Tensor.detach().
 Tensor detached(Tensor tensor) {
   tensor.requires_grad = tensor.is_parameter = false;
   return tensor;
 }
 
-// A variable and what it is to hold.
+// A variable and the tensors it will hold after the move.
 struct Moved {
   Variable variable;
   Tensor value;
@@ -53,17 +53,18 @@ void Module::register_module(std::string_view name, Module& module) {
 void Module::require_new(std::string_view name) const {
   if (name.empty() || name.find('.') != std::string_view::npos) {
     throw Error("\"" + std::string(name) +
-                "\" is no name for a part of a module: it is empty or holds a dot");
+                "\" is not a valid name in a module: it is empty or contains a dot");
   }
   const auto has_name = [&](const auto& part) { return part.first == name; };
   if (std::any_of(parameters_.begin(), parameters_.end(), has_name) ||
       std::any_of(buffers_.begin(), buffers_.end(), has_name) ||
       std::any_of(modules_.begin(), modules_.end(), has_name)) {
-    throw Error("the module has a \"" + std::string(name) + "\" already");
+    throw Error("the module already has a \"" + std::string(name) + "\"");
   }
 }
 
-// It stood alone, with names of its own; now it is the part `name` of another module.
+// Prefixes the names of this module's variables and children, because it became the child `name` of
+// another module.
 void Module::put_below(const std::string& name) {
   path_ = path_.empty() ? name : name + "." + path_;
   for (NamedVariables* variables : {&parameters_, &buffers_}) {
@@ -98,7 +99,8 @@ void Module::zero_grad() {
   for (Variable& parameter : parameters()) parameter.zero_grad();
 }
 
-// As torch.nn.Module.state_dict: what is the module's own, then its children; an entry of the metadata for each module.
+// The order of torch.nn.Module.state_dict: the module's own variables, then those of its children.
+// Every module gets an entry in the metadata.
 void Module::collect_state(const std::string& prefix, StateDict& state, StateDict& metadata) const {
   StateDict version = StateDict::dict();
   version.set("version", std::int64_t{1});
@@ -133,6 +135,7 @@ void Module::collect_variables(std::vector<Variable>& variables) const {
   for (const auto& [name, module] : modules_) module->collect_variables(variables);
 }
 
+// Copies everything before it replaces anything, so that a failure leaves the module as it was.
 void Module::to(Device device) {
   std::vector<Variable> variables;
   collect_variables(variables);

@@ -1,3 +1,4 @@
+// The check of an operation's operands, and how errors name them.
 #include "nn/operands.h"
 
 #include <algorithm>
@@ -24,6 +25,7 @@ void require_together(const Operation& operation, std::initializer_list<Operand>
   for (const Operand& operand : operands) {
     const Device a = first.tensor.device(), b = operand.tensor.device();
     if (a != b) {
+      // The second line is PyTorch's message, which people search for.
       throw Error(
           operation.str() + ": " + first.str() + " is on " + a.str() + " but " + operand.str() +
           " is on " + b.str() + "; move one with model.to(device) or to(tensor, device)\n" +
@@ -33,7 +35,7 @@ void require_together(const Operation& operation, std::initializer_list<Operand>
     if (operand.tensor.dtype() != Dtype::float32 || !operand.tensor.is_contiguous()) {
       throw Error(
           operation.str() + ": " + operand.str() + " has strides " + operand.tensor.stride().str() +
-          "; only float32 in row-major order can be computed with: copy() it into an empty() one");
+          "; expected a float32 tensor in row-major order: copy() it into an empty() tensor");
     }
   }
 }

@@ -1,4 +1,4 @@
-// SGD and Adam, and what an optimizer saves.
+// SGD and Adam: their steps, and their state dicts in PyTorch's layout.
 #include <cmath>
 #include <functional>
 
@@ -12,17 +12,18 @@ namespace {
 
 const float* read(const Tensor& tensor) { return floats(tensor); }
 
-// Torch's defaults are the int 0: they are written as they would be there.
+// torch's defaults are the int 0, so a 0 is saved as an int.
 Item number(double value) { return value == 0 ? Item(std::int64_t{0}) : Item(value); }
 
-// An option that this optimizer has in one setting only. An older file may not have it at all.
+// Throws UnsupportedError if an option that is not implemented here is on. Files of older PyTorch
+// versions may lack the option.
 void require_off(std::string_view optimizer, const Value& group, std::string_view option) {
   const auto found = group.find(option);
   if (!found || found->is(ValueKind::none)) return;
   const bool is_on = found->is(ValueKind::boolean) ? found->boolean() : found->real() != 0;
   if (!is_on) return;
   throw UnsupportedError(std::string(optimizer) + ": the saved state has " + std::string(option) +
-                         " = " + str(*found, 60) + ", which this optimizer has not");
+                         " = " + str(*found, 60) + ", which this optimizer does not support");
 }
 
 double real_or(const Value& group, std::string_view option, double otherwise) {
@@ -48,7 +49,7 @@ Tensor& Optimizer::state(std::size_t i, std::string_view name) {
   for (auto& [each, tensor] : state) {
     if (each == name) return tensor;
   }
-  throw Error(std::string(kind()) + " remembers no \"" + std::string(name) + "\"");
+  throw Error(std::string(kind()) + " has no state \"" + std::string(name) + "\"");
 }
 
 void Optimizer::require_together(std::size_t i) const {
@@ -81,7 +82,7 @@ StateDict Optimizer::state_dict() const {
   return all;
 }
 
-// What is saved of one parameter, as new tensors. Empty if there is nothing of it.
+// Returns the saved state of parameter i as new tensors. Empty if nothing was saved for it.
 Optimizer::State Optimizer::read_state(std::size_t i, const Value& saved) const {
   State state;
   const Tensor& value = parameters_[i].value();
@@ -107,7 +108,7 @@ Optimizer::State Optimizer::read_state(std::size_t i, const Value& saved) const 
   if (!state.empty() && state.size() != state_names().size()) {
     throw MismatchError(std::string(kind()) + ": the saved state of parameter " +
                         std::to_string(i) + " is " + str(saved, 200) +
-                        ", which is that of another optimizer");
+                        ", which belongs to another kind of optimizer");
   }
   return state;
 }
@@ -117,14 +118,15 @@ void Optimizer::load_state_dict(const Value& source) {
   if (groups.size() != 1) {
     throw MismatchError(std::string(kind()) + ": the saved state has " +
                         std::to_string(groups.size()) +
-                        " groups of parameters, this optimizer has 1");
+                        " parameter groups, but this optimizer has 1");
   }
   const Value ids = groups.item(0).at("params");
   if (ids.size() != size()) {
-    throw MismatchError(std::string(kind()) + ": the saved state is of " +
-                        std::to_string(ids.size()) + " parameters, this optimizer has " +
+    throw MismatchError(std::string(kind()) + ": the saved state has " +
+                        std::to_string(ids.size()) + " parameters, but this optimizer has " +
                         std::to_string(size()));
   }
+  // Nothing of this optimizer changes before everything was read and checked.
   std::vector<State> states(size());
   for (std::size_t i = 0; i < size(); ++i) {
     if (const auto found = saved.find(ids.item(i).integer())) states[i] = read_state(i, *found);
@@ -151,7 +153,7 @@ void SGD::step() {
   }
 }
 
-// Options and their order: torch 2.13, torch/optim/sgd.py.
+// The options and their order: pytorch torch/optim/sgd.py, 2.13.
 StateDict SGD::options() const {
   StateDict group = StateDict::dict();
   group.set("lr", options_.lr);
@@ -189,7 +191,7 @@ void Adam::step() {
   }
 }
 
-// Options and their order: torch 2.13, torch/optim/adam.py.
+// The options and their order: pytorch torch/optim/adam.py, 2.13.
 StateDict Adam::options() const {
   const StateDict betas = StateDict::tuple({options_.beta1, options_.beta2});
   StateDict group = StateDict::dict();

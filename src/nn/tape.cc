@@ -1,4 +1,5 @@
-// Gradients: from the last variable back to the parameters, each operation once.
+// Backpropagation: walks the recorded operations from the last variable back to the leaves, each
+// once.
 #include "nn/tape.h"
 
 #include <algorithm>
@@ -28,7 +29,7 @@ void add_to_leaf(Node& leaf, const Tensor& gradient) {
   add_to(leaf.grad, gradient);
 }
 
-// All that the last one was computed from, results before their inputs.
+// Returns all nodes that `last` was computed from, each result before its inputs.
 std::vector<Node*> backwards_from(Node* last) {
   std::vector<Node*> nodes{last};
   std::unordered_set<Node*> seen{last};
@@ -57,7 +58,7 @@ void Variable::zero_grad() { node_->grad.reset(); }
 
 float Variable::item() const {
   if (value().numel() != 1 || value().dtype() != Dtype::float32) {
-    throw Error("item(): a " + describe(value()) + " is not one float32 number");
+    throw Error("item(): a " + describe(value()) + " is not a single float32 number");
   }
   float number;
   std::memcpy(&number, element_bytes(value()).data(), sizeof number);
@@ -66,9 +67,10 @@ float Variable::item() const {
 
 void Variable::backward() const {
   if (value().numel() != 1)
-    throw Error("backward(): a " + describe(value()) + " is not one number");
+    throw Error("backward(): a " + describe(value()) + " is not a single number");
   if (!requires_grad())
-    throw Error("backward(): nothing that this was computed from requires a gradient");
+    throw Error(
+        "backward(): none of the leaves that this variable was computed from requires a gradient");
   std::unordered_map<Node*, std::optional<Tensor>> gradients;
   gradients[node_.get()] = full(value().shape(), 1, value().device());
   for (Node* const node : backwards_from(node_.get())) {
@@ -82,6 +84,7 @@ void Variable::backward() const {
 Variable record(Tensor value, std::initializer_list<Input> inputs) {
   Variable result(std::move(value));
   Node& node = *result.node();
+  // Inputs without a gradient are not kept, so their tensors can be freed.
   for (const Input& input : inputs) {
     if (!input.variable.requires_grad()) continue;
     node.inputs.push_back(input);

@@ -1,4 +1,5 @@
-// How a variable was computed. Variables hold what they were computed from, so the tape is gone with the last of them.
+// The tape: how variables were computed. A variable owns the nodes it was computed from, so the
+// tape is freed with the last variable that needs it.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@
 
 namespace transload::nn {
 
-// What an operation computed its result from, and the gradient by it: of the result's gradient, a new tensor.
+// An input of an operation, and a function that computes the gradient with respect to it, as a new
+// tensor, from the gradient with respect to the result.
 struct Input {
   Variable variable;
   std::function<Tensor(const Tensor& gradient)> gradient;
@@ -22,16 +24,17 @@ struct Variable::Node {
   Tensor value;
   std::optional<Tensor> grad;
   std::string name;
-  std::vector<Input> inputs;  // those that require a gradient; none: a leaf
-  int depth = 0;              // more than that of each input
+  std::vector<Input> inputs;  // the inputs that require a gradient; empty for a leaf
+  int depth = 0;              // greater than the depth of every input
 };
 
-// The result of an operation.
+// Returns the result of an operation as a variable that records its inputs.
 Variable record(Tensor value, std::initializer_list<Input> inputs);
 
-// New tensors of operations.
+// Returns a new tensor with all elements equal to `value`.
 Tensor full(const Dims& shape, float value, Device device);
 
+// Returns the elements of a float32 tensor, on its device.
 inline float* floats(const Tensor& tensor) { return reinterpret_cast<float*>(tensor.data()); }
 
 }  // namespace transload::nn

@@ -1,3 +1,4 @@
+// Checked addition and multiplication, by the compiler's overflow builtins.
 #include "types/checked.h"
 
 #include <string>
@@ -10,7 +11,7 @@ std::uint64_t checked_add(std::uint64_t a, std::uint64_t b, const char* what) {
   std::uint64_t sum;
   if (__builtin_add_overflow(a, b, &sum)) {
     throw FormatError(std::string(what) + ": " + std::to_string(a) + " + " + std::to_string(b) +
-                      " has more than 64 bits");
+                      " needs more than 64 bits");
   }
   return sum;
 }
@@ -19,7 +20,7 @@ std::uint64_t checked_mul(std::uint64_t a, std::uint64_t b, const char* what) {
   std::uint64_t product;
   if (__builtin_mul_overflow(a, b, &product)) {
     throw FormatError(std::string(what) + ": " + std::to_string(a) + " * " + std::to_string(b) +
-                      " has more than 64 bits");
+                      " needs more than 64 bits");
   }
   return product;
 }

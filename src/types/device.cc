@@ -1,3 +1,4 @@
+// The text form of devices ("cuda:1") and of sizes ("1.50 MB").
 #include "transload/device.h"
 
 #include <array>
@@ -14,8 +15,8 @@ std::optional<Device> Device::parse(std::string_view text) {
   constexpr std::string_view prefix = "cuda:";
   if (!text.starts_with(prefix)) return std::nullopt;
   text.remove_prefix(prefix.size());
-  if (text.empty() || (text.size() > 1 && text[0] == '0'))
-    return std::nullopt;  // torch refuses "cuda:01"
+  // No leading zero: torch rejects "cuda:01" (pytorch c10/core/Device.cpp).
+  if (text.empty() || (text.size() > 1 && text[0] == '0')) return std::nullopt;
   std::int16_t number = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
@@ -39,6 +40,7 @@ std::string human_bytes(std::uint64_t nbytes) {
   constexpr std::array<const char*, 6> units = {"kB", "MB", "GB", "TB", "PB", "EB"};
   double value = static_cast<double>(nbytes) / 1000;
   std::size_t unit = 0;
+  // The bounds are the values that would round up to a fourth digit.
   while (value >= 999.5 && unit + 1 < units.size()) value /= 1000, ++unit;
   std::array<char, 32> text;
   const int digits = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;

@@ -1,4 +1,5 @@
-// The one table of element types, and the look-ups into it. A new dtype is a value of the enum and a row here.
+// The table of element types and the lookups in it. To add a dtype, add a value to the enum in
+// dtype.h and a row here.
 #include "transload/dtype.h"
 
 #include <algorithm>
@@ -9,8 +10,9 @@ namespace {
 
 using enum DtypeKind;
 
-// Storage classes: pytorch torch/storage.py, _dtype_to_storage_type_map; the list is closed. Safetensors' names:
-// safetensors/src/tensor.rs, Dtype; which torch dtype each is: safetensors' torch.py, _TYPES.
+// Storage classes: pytorch torch/storage.py, _dtype_to_storage_type_map, to which torch adds no new
+// ones. Safetensors names: safetensors/src/tensor.rs, Dtype. Their torch dtypes: safetensors'
+// torch.py, _TYPES.
 constexpr std::array<DtypeInfo, kDtypeCount> kDtypes{{
     {Dtype::float32, "float32", "FloatStorage", "F32", 32, 4, floating},
     {Dtype::float64, "float64", "DoubleStorage", "F64", 64, 8, floating},
@@ -33,7 +35,7 @@ constexpr std::array<DtypeInfo, kDtypeCount> kDtypes{{
     {Dtype::float8_e5m2fnuz, "float8_e5m2fnuz", "", "F8_E5M2FNUZ", 8, 1, floating},
     {Dtype::float8_e4m3fnuz, "float8_e4m3fnuz", "", "F8_E4M3FNUZ", 8, 1, floating},
     {Dtype::float8_e8m0fnu, "float8_e8m0fnu", "", "F8_E8M0", 8, 1, floating},
-    // An element is a pair: torch counts bytes, safetensors the 4-bit halves.
+    // One element is a pair of 4-bit numbers: torch counts pairs, safetensors counts numbers.
     {Dtype::float4_e2m1fn_x2, "float4_e2m1fn_x2", "", "F4", 8, 1, floating},
     {Dtype::qint8, "qint8", "QInt8Storage", "", 8, 1, quantized},
     {Dtype::quint8, "quint8", "QUInt8Storage", "", 8, 1, quantized},
@@ -45,7 +47,7 @@ constexpr std::array<DtypeInfo, kDtypeCount> kDtypes{{
     {Dtype::bits4x2, "bits4x2", "", "", 8, 1, raw},
     {Dtype::bits8, "bits8", "", "", 8, 1, raw},
     {Dtype::bits16, "bits16", "", "", 16, 2, raw},
-    // A byte each in torch, whatever their name says.
+    // torch stores each element in a byte, despite the names.
     {Dtype::uint1, "uint1", "", "", 8, 1, integer},
     {Dtype::uint2, "uint2", "", "", 8, 1, integer},
     {Dtype::uint3, "uint3", "", "", 8, 1, integer},
@@ -60,7 +62,7 @@ constexpr std::array<DtypeInfo, kDtypeCount> kDtypes{{
     {Dtype::int5, "int5", "", "", 8, 1, integer},
     {Dtype::int6, "int6", "", "", 8, 1, integer},
     {Dtype::int7, "int7", "", "", 8, 1, integer},
-    // Four to three bytes. Torch has none.
+    // Four elements take three bytes. torch does not have these dtypes.
     {Dtype::float6_e2m3, "F6_E2M3", "", "F6_E2M3", 6, 1, floating},
     {Dtype::float6_e3m2, "F6_E3M2", "", "F6_E3M2", 6, 1, floating},
 }};
@@ -70,7 +72,7 @@ constexpr bool in_order() {
     if (kDtypes[i].dtype != static_cast<Dtype>(i)) return false;
   return true;
 }
-static_assert(in_order(), "the table's rows stand in the order of the enum");
+static_assert(in_order(), "the rows must be in the order of the enum");
 
 std::optional<Dtype> find(std::string_view DtypeInfo::*column, std::string_view text) {
   if (text.empty()) return std::nullopt;
@@ -78,7 +80,7 @@ std::optional<Dtype> find(std::string_view DtypeInfo::*column, std::string_view 
   return row == kDtypes.end() ? std::nullopt : std::optional(row->dtype);
 }
 
-// Torch's copy_ has a kernel for these, from each to each; for all others it says "not implemented".
+// Returns whether torch's copy_ casts the dtype; it raises "not implemented" for the others.
 bool has_values(Dtype dtype) { return dtype <= Dtype::float8_e8m0fnu; }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Memory for large tables that are filled from front to back: in huge pages where the system has them to give, which saves
-// most of the page faults, a fifth of the time that opening a million tensors takes.
+// Table: a vector whose memory asks for transparent huge pages once it is large. For tables that
+// are filled from front to back, such as those of an Index. Fewer page faults save a fifth of the
+// time to open a file with a million tensors.
 #pragma once
 
 #include <sys/mman.h>
@@ -11,6 +12,7 @@
 
 namespace transload {
 
+// An allocator: from 4 MiB on, whole 2 MiB pages; below that, operator new.
 template <class T>
 struct HugePages {
   using value_type = T;
@@ -24,7 +26,7 @@ struct HugePages {
     const std::size_t whole = (nbytes + kPage - 1) / kPage * kPage;
     void* const memory = whole < nbytes ? nullptr : std::aligned_alloc(kPage, whole);
     if (!memory) throw std::bad_alloc();
-    madvise(memory, whole, MADV_HUGEPAGE);  // a wish
+    madvise(memory, whole, MADV_HUGEPAGE);  // optional: an error is ignored
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, std::size_t count) {
@@ -36,7 +38,7 @@ struct HugePages {
   bool operator==(const HugePages&) const { return true; }
 
  private:
-  static constexpr std::size_t kPage = 2 << 20, kLeast = 4 << 20;
+  static constexpr std::size_t kPage = 2 << 20, kLeast = 4 << 20;  // bytes
 };
 
 template <class T>

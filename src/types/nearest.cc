@@ -1,3 +1,4 @@
+// Edit distance by one row of the dynamic programming table.
 #include "types/nearest.h"
 
 #include <algorithm>
@@ -9,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMostCandidates = 4000, kMaxNbytes = 200;
 
+// Returns the Levenshtein distance, ignoring ASCII case. O(a.size() * b.size()).
 std::size_t distance(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
   std::vector<std::size_t> row(b.size() + 1);
@@ -36,7 +38,7 @@ std::string_view nearest(std::string_view name, std::span<const std::string> can
     const std::size_t sizes_differ = candidate.size() > name.size()
                                          ? candidate.size() - name.size()
                                          : name.size() - candidate.size();
-    if (sizes_differ >= least) continue;  // no fewer changes than that
+    if (sizes_differ >= least) continue;  // the distance is at least that
     const std::size_t changes = distance(name, candidate);
     if (changes >= least) continue;
     least = changes;

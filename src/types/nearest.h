@@ -1,4 +1,4 @@
-// Suggestions for a misspelled name, for errors.
+// Suggests the name that was probably meant, for errors about unknown keys.
 #pragma once
 
 #include <span>
@@ -7,9 +7,9 @@
 
 namespace transload {
 
-// Returns the candidate that takes the fewest changes of single characters, ignoring case; empty if
-// each would change more than a quarter of the name. Looks at the first 4000 candidates, and ignores
-// names of more than 200 bytes.
+// Returns the candidate with the smallest edit distance to `name`, ignoring case. Returns "" if
+// every candidate differs by more than a quarter of the name (but at least 2 characters). Considers
+// the first 4000 candidates and names of up to 200 bytes, so that an error stays cheap.
 std::string_view nearest(std::string_view name, std::span<const std::string> candidates);
 
 }  // namespace transload

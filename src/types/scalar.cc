@@ -1,6 +1,7 @@
-// One codec for each real dtype: its bits to the value in a wide type (double, int64 or uint64) that holds every value
-// of it exactly, and back. Any pair goes by the wide type of the source, a block at a time; the few pairs that models
-// are cast between go straight. Complex numbers are two real ones.
+// Casts between dtypes. Each real dtype has a codec: it decodes its bits to a wide type (double,
+// int64 or uint64) that represents all its values exactly, and encodes them back. Most pairs are
+// cast through the wide type of the source, one block at a time; the pairs that models are usually
+// cast between have direct loops. A complex number is cast as two real ones.
 #include "types/scalar.h"
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 namespace transload {
 namespace {
 
-// Out of range and NaN: what x86's cvttsd2si answers.
+// Returns the smallest Int for NaN and values out of range, as the x86 instruction cvttsd2si does.
 template <class Int>
 Int truncate(double value) {
   // NOLINTNEXTLINE(bugprone-integer-division): exact, max() is odd
@@ -30,6 +31,7 @@ std::uint64_t truncate_unsigned(double value) {
                         : static_cast<std::uint64_t>(truncate<std::int64_t>(value));
 }
 
+// Integers wrap, and floats are truncated toward zero.
 template <class Int>
 struct Integer {
   using Bits = Int;
@@ -55,6 +57,7 @@ struct Boolean {
   }
 };
 
+// float32 and float64.
 template <class Float>
 struct Native {
   using Bits = Float;
@@ -66,7 +69,7 @@ struct Native {
   }
 };
 
-// By way of float32, from any type, as c10's constructors go.
+// Encodes through float32, as the constructors of c10::Half, c10::BFloat16 and the float8 types do.
 template <class Small>
 struct Reduced {
   using Bits = typename Small::Bits;
@@ -119,11 +122,11 @@ void with_codec(Dtype dtype, Use use) {
     case Dtype::boolean:
       return use(Boolean{});
     default:
-      assert(false && "a dtype without values, or a complex one");
+      assert(false && "complex dtypes and dtypes that cannot be cast have no codec");
   }
 }
 
-// One of the two halves of a complex dtype; a real one is its own.
+// Returns the dtype of the real part of a complex dtype; a real dtype itself.
 Dtype part_of(Dtype dtype) {
   switch (dtype) {
     case Dtype::complex32:
@@ -137,7 +140,7 @@ Dtype part_of(Dtype dtype) {
   }
 }
 
-constexpr std::size_t kBlock = 256;  // elements at a time: 2 KiB of wide ones, on the stack
+constexpr std::size_t kBlock = 256;  // elements per block: 2 KiB of wide values on the stack
 
 template <class From, class To, std::size_t kCount>
 void convert_block(const std::byte* source, std::byte* target) {
@@ -148,7 +151,7 @@ void convert_block(const std::byte* source, std::byte* target) {
   std::memcpy(target, out, sizeof out);
 }
 
-// Blocks of a constant count, and local arrays: so compilers make vector code of the loop also with -O2.
+// The constant block size and the local arrays let compilers vectorize the loop at -O2.
 template <class From, class To>
 void convert(const std::byte* source, std::byte* target, std::size_t count) {
   constexpr std::size_t kVector = 64;
@@ -159,6 +162,7 @@ void convert(const std::byte* source, std::byte* target, std::size_t count) {
   for (; i < count; ++i) convert_block<From, To, 1>(source + i * kFrom, target + i * kTo);
 }
 
+// Casts the pairs that have a direct loop. Returns false, and does nothing, for all others.
 bool convert_directly(Dtype from, const std::byte* source, Dtype to, std::byte* target,
                       std::size_t count) {
   using F32 = Native<float>;
@@ -207,7 +211,7 @@ void cast_real(Dtype from, const std::byte* source, Dtype to, std::byte* target,
   });
 }
 
-// x is true if either part is not zero.
+// A complex number is true if either part is not zero.
 void cast_complex_to_boolean(Dtype part, const std::byte* source, std::byte* target,
                              std::size_t count) {
   std::byte parts[2 * kBlock];
@@ -218,6 +222,7 @@ void cast_complex_to_boolean(Dtype part, const std::byte* source, std::byte* tar
   }
 }
 
+// Drops the imaginary parts. `part` is the dtype of a real part.
 void cast_complex_to_real(Dtype part, const std::byte* source, Dtype to, std::byte* target,
                           std::size_t count) {
   std::byte real[kBlock * sizeof(double)];
@@ -230,6 +235,7 @@ void cast_complex_to_real(Dtype part, const std::byte* source, Dtype to, std::by
   }
 }
 
+// Sets the imaginary parts to 0. `part` is the dtype of a real part.
 void cast_real_to_complex(Dtype from, const std::byte* source, Dtype part, std::byte* target,
                           std::size_t count) {
   std::byte real[kBlock * sizeof(double)];

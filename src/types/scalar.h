@@ -1,4 +1,5 @@
-// The values of elements, and their conversion from dtype to dtype, in host memory. Which pairs there are: can_cast().
+// Reads element values and casts elements between dtypes, in host memory. can_cast() in dtype.h
+// says which casts exist. The engine's steps (transfer/) and str(tensor) use it.
 #pragma once
 
 #include <cstddef>
@@ -8,17 +9,19 @@
 
 namespace transload {
 
-// The value of the element at `element`, which need not be aligned; of a complex one its real part. The dtype must be
-// one that can be cast.
+// Returns the value of an element, or its real part if it is complex. `element` need not be
+// aligned. The dtype must be castable to float64.
 double element_as_double(Dtype dtype, const std::byte* element);
 
-// An integer of so many bytes: swapping them works on any element that is a whole number of such units.
+// Returns the integer dtype of 1, 2, 4 or 8 bytes. Byte order is swapped in units of this dtype.
 Dtype unit_dtype(std::uint8_t nbytes);
 
-// Converts `count` elements that stand side by side, as torch's copy_ does on a CPU: to a smaller float it rounds to
-// nearest even (by way of float32, as torch), float to integer drops the fraction, integers wrap, anything but zero is
-// true, complex to real drops the imaginary part. What torch leaves to the processor, floats beyond an integer's
-// range, is as on x86. source and target must not overlap and need not be aligned; can_cast(from, to) must hold.
+// Casts `count` contiguous elements as torch's copy_ does on a CPU. Floats round to nearest even,
+// 16-bit and 8-bit ones through float32. A float becomes an integer by dropping the fraction;
+// integers wrap; every nonzero value becomes true; a complex number becomes real by dropping the
+// imaginary part. Floats out of an integer's range, which torch leaves to the processor, convert as
+// on x86. `source` and `target` must not overlap and need not be aligned. can_cast(from, to) must
+// hold.
 void cast_elements(Dtype from, const std::byte* source, Dtype to, std::byte* target,
                    std::size_t count);
 

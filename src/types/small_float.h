@@ -1,5 +1,6 @@
-// Floating point numbers of 16 and 8 bits: their bits to float32 and back, rounded to nearest even.
-// Each has Bits, decode() and encode(), written without branches so that loops over them become vector code.
+// 16-bit and 8-bit floating point formats: decode() converts bits to float32, encode() converts
+// float32 to bits, rounding to nearest even. Both are free of branches so that loops over them
+// vectorize.
 #pragma once
 
 #include <algorithm>
@@ -8,15 +9,16 @@
 
 namespace transload {
 
-// What the largest bit patterns mean.
+// The meaning of the largest bit patterns.
 enum class Specials {
-  ieee,  // the highest exponent is infinity and NaNs
-  fn,    // no infinity; all ones is NaN
-  fnuz,  // no infinity, no negative zero, whose pattern is NaN
+  ieee,  // the highest exponent encodes infinity and NaNs
+  fn,    // no infinity; all ones encodes NaN
+  fnuz,  // no infinity and no negative zero; the pattern of negative zero encodes NaN
 };
 
-// sign, exponent, mantissa, from the highest bit down. Source of the special cases: what torch 2.13 does with every bit
-// pattern and every value halfway between two; pytorch c10/util/Half.h, Float8_e5m2.h, Float8_e4m3fn.h, Float8_fnuz_cvt.h
+// Layout from the highest bit: sign, exponent, mantissa. The special cases follow pytorch
+// c10/util/Half.h, Float8_e5m2.h, Float8_e4m3fn.h and Float8_fnuz_cvt.h; they were compared with
+// torch 2.13 for every bit pattern and every value halfway between two patterns.
 template <class BitsType, int kExponentBits, int kMantissaBits, int kBias, Specials kSpecials,
           std::uint32_t kNan>
 struct SmallFloat {
@@ -25,7 +27,7 @@ struct SmallFloat {
   static constexpr std::uint32_t kSignBit = 1u << (kExponentBits + kMantissaBits);
   static constexpr std::uint32_t kRebias = static_cast<std::uint32_t>(127 - kBias) << 23;
   static constexpr std::uint32_t kSmallestNormal = static_cast<std::uint32_t>(128 - kBias) << 23;
-  // What values beyond the largest become: infinity; the largest itself; NaN.
+  // The result for values that are too large: infinity (ieee), the largest number (fn), NaN (fnuz).
   static constexpr std::uint32_t kBeyond = kSpecials == Specials::ieee
                                                ? ((1u << kExponentBits) - 1) << kMantissaBits
                                            : kSpecials == Specials::fn ? kNan - 1
@@ -34,7 +36,7 @@ struct SmallFloat {
   static float decode(Bits stored) {
     const std::uint32_t magnitude = stored & (kSignBit - 1);
     const std::uint32_t sign = (stored & kSignBit) / kSignBit << 31;
-    // 2^(1 - bias - mantissa bits): the last place of the subnormal numbers
+    // 2^(1 - bias - mantissa bits): the distance between subnormal numbers
     constexpr float kStep =
         std::bit_cast<float>(static_cast<std::uint32_t>(128 - kBias - kMantissaBits) << 23);
     const auto subnormal = std::bit_cast<std::uint32_t>(
@@ -53,10 +55,12 @@ struct SmallFloat {
   static Bits encode(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t magnitude = bits & 0x7FFF'FFFFu;
-    // Half of the last place, less one if that one is even, rounds to nearest even; a carry goes into the exponent.
+    // Adding half a unit in the last place, less one if the last bit is even, rounds to nearest
+    // even. A carry increments the exponent, as it should.
     const std::uint32_t half = (1u << (kShift - 1)) - 1 + ((magnitude >> kShift) & 1);
     const std::uint32_t normal = (magnitude - kRebias + half) >> kShift;
-    // A float32 whose last place is that of the subnormal numbers: adding it rounds there.
+    // A float32 whose last bit has the weight of the smallest subnormal: adding it rounds to that
+    // bit.
     constexpr std::uint32_t kRounder = static_cast<std::uint32_t>(151 - kBias - kMantissaBits)
                                        << 23;
     const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) +
@@ -78,7 +82,7 @@ using Float8E4M3Fn = SmallFloat<std::uint8_t, 4, 3, 7, Specials::fn, 0x7F>;
 using Float8E5M2Fnuz = SmallFloat<std::uint8_t, 5, 2, 16, Specials::fnuz, 0x80>;
 using Float8E4M3Fnuz = SmallFloat<std::uint8_t, 4, 3, 8, Specials::fnuz, 0x80>;
 
-// The upper half of a float32.
+// bfloat16: the upper half of a float32.
 struct BFloat16 {
   using Bits = std::uint16_t;
   static float decode(Bits stored) {
@@ -87,12 +91,14 @@ struct BFloat16 {
   static Bits encode(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     const std::uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-    // 0x7FC0: pytorch c10/util/BFloat16.h, round_to_nearest_even. Its vector code has other NaNs.
+    // NaN is 0x7FC0: pytorch c10/util/BFloat16.h, round_to_nearest_even. torch's vector code makes
+    // other NaNs.
     return static_cast<Bits>((bits & 0x7FFF'FFFFu) > 0x7F80'0000u ? 0x7FC0 : rounded);
   }
 };
 
-// The exponent of a float32 alone: a power of two, 2^-127 for no bits set, NaN for all.
+// float8_e8m0fnu: only the exponent of a float32, a power of two. 0 encodes 2^-127, 0xFF encodes
+// NaN.
 struct Float8E8M0 {
   using Bits = std::uint8_t;
   static float decode(Bits stored) {
@@ -100,7 +106,8 @@ struct Float8E8M0 {
     const std::uint32_t bits = static_cast<std::uint32_t>(stored) << 23;
     return std::bit_cast<float>(stored == 0xFF ? 0x7FC0'0000u : stored == 0 ? kSmallest : bits);
   }
-  // The sign is dropped. pytorch c10/util/Float8_e8m0fnu.h: halfway goes up, unless the exponent is the lowest.
+  // Drops the sign. A value halfway between two powers rounds up unless the exponent is 0: pytorch
+  // c10/util/Float8_e8m0fnu.h.
   static Bits encode(float value) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(value) & 0x7FFF'FFFFu;
     const std::uint32_t exponent = bits >> 23, mantissa = bits & 0x7F'FFFFu;

@@ -1,4 +1,5 @@
 // Dims and Tensor: shapes, strides, and the check that every element lies inside its storage.
+// Formats rely on that check for the tensors of untrusted files.
 #include "transload/tensor.h"
 
 #include <algorithm>
@@ -31,7 +32,7 @@ std::string Dims::str() const {
 
 Dims contiguous_strides(std::span<const std::int64_t> shape) {
   Dims strides(shape);
-  std::uint64_t step = 1;  // of a tensor without elements it may wrap
+  std::uint64_t step = 1;  // may wrap for a tensor without elements, where strides do not matter
   for (std::size_t d = shape.size(); d-- > 0;) {
     strides[d] = static_cast<std::int64_t>(step);
     step *= static_cast<std::uint64_t>(std::max<std::int64_t>(shape[d], 1));
@@ -41,8 +42,8 @@ Dims contiguous_strides(std::span<const std::int64_t> shape) {
 
 namespace {
 
-// One past the last byte that a tensor's elements reach, from the start of its storage, in 128 bits:
-// shapes and strides are claims of a file.
+// Returns the offset one past the last byte of the elements, from the start of the storage. In 128
+// bits, because shapes and strides from a file can be of any size.
 unsigned __int128 reach(Dtype dtype, const Dims& shape, const Dims& stride, std::int64_t offset) {
   const auto bits =
       static_cast<unsigned __int128>(info(dtype).bits < 8 ? info(dtype).bits : itemsize(dtype) * 8);
@@ -52,7 +53,7 @@ unsigned __int128 reach(Dtype dtype, const Dims& shape, const Dims& stride, std:
     const auto step =
         static_cast<unsigned __int128>(shape[d] - 1) * static_cast<unsigned __int128>(stride[d]);
     last += step;
-    if (last >> 64) return last * bits / 8;  // too far already; further terms could wrap 128 bits
+    if (last >> 64) return last * bits / 8;  // beyond any storage; more terms could wrap 128 bits
   }
   return ((last + 1) * bits + 7) / 8;
 }
@@ -67,7 +68,7 @@ Tensor::Tensor(Storage storage, Dtype dtype, Dims shape, Dims stride, std::int64
       storage_offset_(storage_offset) {
   if (shape_.size() != stride_.size()) {
     throw Error("a tensor of shape " + shape_.str() + " has strides " + stride_.str() +
-                ", of another length");
+                "; expected one stride per dimension");
   }
   const auto negative = [](std::int64_t value) { return value < 0; };
   if (std::any_of(shape_.begin(), shape_.end(), negative) ||
@@ -82,7 +83,7 @@ Tensor::Tensor(Storage storage, Dtype dtype, Dims shape, Dims stride, std::int64
                 std::to_string(storage_offset_) + " reaches beyond its storage of " +
                 std::to_string(storage_.nbytes()) + " bytes");
   }
-  nbytes();  // strides of 0 make more elements than there are numbers of a few bytes
+  nbytes();  // throws on overflow: with strides of 0, a small storage can have any number of elements
 }
 
 std::int64_t Tensor::numel() const {

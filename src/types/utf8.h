@@ -1,11 +1,12 @@
-// UTF-8, as Python writes it into a pickle.
+// Validates the UTF-8 that Python writes into pickles.
 #pragma once
 
 #include <string_view>
 
 namespace transload {
 
-// Whether it is UTF-8, but that surrogates may stand alone: as Python's "surrogatepass" reads it.
+// Returns whether the text is UTF-8 in which lone surrogates (U+D800 to U+DFFF) are allowed, as
+// Python's error handler "surrogatepass" accepts it.
 constexpr bool is_python_utf8(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   for (std::size_t i = 0; i < text.size();) {
@@ -20,7 +21,7 @@ constexpr bool is_python_utf8(std::string_view text) {
     for (std::size_t k = 1; k < size; ++k) {
       if ((byte(i + k) & 0xC0) != 0x80) return false;
     }
-    // Longer than it need be, or above U+10FFFF.
+    // Overlong encodings, and code points above U+10FFFF.
     if (lead == 0xE0 && byte(i + 1) < 0xA0) return false;
     if (lead == 0xF0 && byte(i + 1) < 0x90) return false;
     if (lead == 0xF4 && byte(i + 1) > 0x8F) return false;
@@ -29,7 +30,7 @@ constexpr bool is_python_utf8(std::string_view text) {
   return true;
 }
 
-// Whether one stands alone in what is UTF-8 otherwise.
+// Returns whether a text that passed is_python_utf8() contains a lone surrogate.
 constexpr bool has_surrogate(std::string_view text) {
   for (std::size_t i = text.find('\xED'); i != std::string_view::npos;
        i = text.find('\xED', i + 1)) {

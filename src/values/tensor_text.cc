@@ -1,8 +1,9 @@
-// str(tensor): what Python prints for it, character for character. Torch's rules, in the order they are applied here:
-// beyond 1000 elements only the first and last three of each dimension are shown; of what is shown the values decide
-// the notation and the width of every column; lines break before column 80; then come the suffixes.
-// Not followed: torch takes the NaN of float8_e8m0fnu as finite and its smallest number as zero, and prints columns to
-// match; and a complex tensor with both conj and neg bits shows other signs of zero.
+// str(tensor): prints a tensor exactly as Python does. The rules of pytorch torch/_tensor_str.py,
+// in the order they are applied here: beyond 1000 elements only the first and last three of each
+// dimension are shown; the shown values decide the notation and the column width; lines break
+// before column 80; suffixes follow. Two known differences: torch takes the NaN of float8_e8m0fnu
+// for finite and its smallest number for zero, which changes the columns; torch shows other signs
+// of zero if both the conj and the neg bit are set.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -23,17 +24,17 @@ constexpr std::int64_t kEdgeItems = 3;
 constexpr std::size_t kLineWidth = 80;
 constexpr std::size_t kIndent = 7;  // of "tensor("
 
-// The elements that are shown, as texts in row-major order.
+// The shown elements as texts, in row-major order.
 struct Shown {
   std::vector<std::int64_t> shape;
-  // for each dimension: "..." stands between the first three and the last three
+  // For each dimension: whether "..." replaces all but the first three and the last three.
   std::vector<bool> cut;
   std::vector<std::string> texts;
-  std::size_t width = 0;  // of a column
+  std::size_t width = 0;  // column width in characters
 };
 
-// Bytes of the shown elements, row-major. What is cut is picked out one index at a time, so that of a large tensor on
-// a GPU nothing else is copied.
+// Appends the bytes of the shown elements in row-major order. Takes cut dimensions apart index by
+// index, so that only the shown elements of a large tensor are copied from a GPU.
 void gather(const Tensor& part, std::size_t dim, const std::vector<bool>& cut,
             std::vector<std::byte>& bytes) {
   if (std::none_of(cut.begin() + static_cast<std::ptrdiff_t>(dim), cut.end(),
@@ -53,11 +54,11 @@ void gather(const Tensor& part, std::size_t dim, const std::vector<bool>& cut,
 }
 
 double value_as_double(Dtype dtype, const std::byte* element) {
-  // Torch shows the bytes of float4 pairs.
+  // torch shows a pair of float4 numbers as its byte.
   return element_as_double(dtype == Dtype::float4_e2m1fn_x2 ? Dtype::uint8 : dtype, element);
 }
 
-// As Python's format(): a NaN has no sign.
+// Formats a number as Python's format() does. A NaN has no sign.
 std::string number(double value, bool scientific, int digits) {
   if (std::isnan(value)) return "nan";
   // The longest double has 309 digits before the point.
@@ -72,8 +73,9 @@ void align(std::vector<std::string>& texts, std::size_t width) {
     if (text.size() < width) text.insert(0, width - text.size(), ' ');
 }
 
-// Floating point numbers: "1." if all are whole, else 4 digits, or scientific if they are too far apart.
-// Only finite numbers that are not zero have a say in that, and in the width.
+// Formats floating point numbers: "1." if all are whole, otherwise with 4 digits, in scientific
+// notation if they are too far apart. Only finite nonzero numbers decide that and the width.
+// Returns the column width.
 std::size_t float_texts(const std::vector<double>& values, std::vector<std::string>& texts) {
   const auto counts = [](double value) { return std::isfinite(value) && value != 0; };
   double smallest = INFINITY, largest = 0;
@@ -121,7 +123,8 @@ std::size_t integer_texts(Dtype dtype, const std::vector<std::byte>& bytes,
   return width;
 }
 
-// "1.0000+2.0000j": the two parts are formatted each by its own rules.
+// Formats complex numbers, "1.0000+2.0000j". The real and the imaginary parts choose their notation
+// separately.
 std::size_t complex_texts(const std::vector<double>& real, const std::vector<double>& imaginary,
                           std::vector<std::string>& texts) {
   std::vector<std::string> second;
@@ -133,7 +136,8 @@ std::size_t complex_texts(const std::vector<double>& real, const std::vector<dou
   return width;
 }
 
-// What cast_elements() can read; the rest is shown as the integers that its bytes are, as torch does for float4.
+// Returns the dtype as which the elements are read: the dtype itself if it can be cast, otherwise
+// an integer of its size, as torch does for float4.
 Dtype readable(Dtype dtype) {
   if (can_cast(dtype, Dtype::float64) || dtype == Dtype::float4_e2m1fn_x2) return dtype;
   switch (dtype) {
@@ -182,7 +186,8 @@ Shown shown_elements(const Tensor& tensor) {
   return shown;
 }
 
-// The innermost dimension, broken into lines. `next` is the first of its texts.
+// Returns one row of the innermost dimension, broken into lines. `next` is the index of its first
+// text.
 std::string row(const Shown& shown, std::size_t next, std::size_t indent) {
   const auto size = static_cast<std::size_t>(shown.shape.back());
   std::vector<std::string> items(shown.texts.begin() + static_cast<std::ptrdiff_t>(next),
@@ -198,9 +203,9 @@ std::string row(const Shown& shown, std::size_t next, std::size_t indent) {
   return text + "]";
 }
 
-// Dimension `dim` and those within it. `next` is moved past the texts that were used.
+// Returns dimension `dim` and the inner ones in brackets. Advances `next` past the texts it used.
 std::string brackets(const Shown& shown, std::size_t dim, std::size_t& next, std::size_t indent) {
-  const std::size_t inner = shown.shape.size() - dim;  // dimensions left, this one included
+  const std::size_t inner = shown.shape.size() - dim;  // remaining dimensions, including this one
   if (inner == 1) {
     const std::size_t first = next;
     next += static_cast<std::size_t>(shown.shape[dim]);
@@ -235,7 +240,7 @@ std::string size_text(const Dims& shape) {
 std::vector<std::string> suffixes(const Tensor& tensor, bool hidden) {
   std::vector<std::string> all;
   const Dtype dtype = tensor.dtype();
-  // With nothing to see, only float32 goes without saying.
+  // Without visible values, only float32 is left out.
   const bool nothing = hidden || tensor.numel() == 0;
   const bool obvious =
       dtype == Dtype::float32 ||
@@ -250,11 +255,11 @@ std::vector<std::string> suffixes(const Tensor& tensor, bool hidden) {
 }  // namespace
 
 std::string str(const Tensor& tensor) {
-  // On meta there are no values; packed dtypes have no element that stands for itself.
+  // Tensors on meta have no values, and the elements of packed dtypes cannot be read one by one.
   const bool hidden = tensor.device() == kMeta || info(tensor.dtype()).bits < 8;
   std::string text = "tensor(" + (hidden ? std::string("...") : values_text(tensor));
   const std::size_t last_newline = text.rfind('\n');
-  // Torch counts two characters more than there are on a first line, one more on others.
+  // torch counts two characters too many on the first line and one too many on later lines.
   std::size_t line =
       last_newline == std::string::npos ? text.size() + 2 : text.size() - last_newline + 1;
   for (const std::string& suffix : suffixes(tensor, hidden)) {
