@@ -1,4 +1,4 @@
-"""A model from one place to another, in Python: with PyTorch, or with NumPy alone."""
+"""Saves a model and loads it in Python, with PyTorch or with NumPy alone."""
 
 import importlib.util
 import tempfile
@@ -18,9 +18,9 @@ else:
 
     state = {"0.weight": numpy.ones((10, 10), numpy.float32), "0.bias": numpy.zeros(10, numpy.float32)}
 
-transload.save(state, path)  # torch.load opens it
-print(transload.open(path).plan("cpu"))  # what a load would do, before it does it
-state = transload.load(path, map_location="cpu")  # what torch.load(weights_only=True) returns
+transload.save(state, path)  # torch.load can open the file
+print(transload.open(path).plan("cpu"))  # shows what a load would do, and loads nothing
+state = transload.load(path, map_location="cpu")  # the same values as torch.load(weights_only=True)
 print({key: tuple(tensor.shape) for key, tensor in state.items()})
-transload.load_into(state, path)  # live tensors, a module or an optimizer: filled in place
+transload.load_into(state, path)  # fills live tensors, a module or an optimizer in place
 print(transload.memory_report())

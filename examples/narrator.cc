@@ -1,3 +1,4 @@
+// Formats the story's text and its tables of device memory.
 #include "narrator.h"
 
 #include <algorithm>
@@ -36,7 +37,7 @@ void Narrator::say(std::string_view text) {
 
 void Narrator::promise(bool is_kept, std::string_view text) {
   ++(is_kept ? kept_ : broken_);
-  out_ << (is_kept ? "   [seen]   " : "   [NOT SO] ") << text << '\n';
+  out_ << (is_kept ? "   [ok]     " : "   [FAILED] ") << text << '\n';
 }
 
 void Narrator::planned_and_measured(Device device, std::uint64_t storages, std::uint64_t planned,
@@ -44,14 +45,13 @@ void Narrator::planned_and_measured(Device device, std::uint64_t storages, std::
   say("on " + device.str() + ": " + std::to_string(storages) +
       " bytes in storages; planned to allocate " + std::to_string(planned) + ", allocated " +
       std::to_string(measured));
-  promise(planned == measured,
-          "the memory of " + device.str() + " grew by what was planned, to the byte");
+  promise(planned == measured, "the memory of " + device.str() + " grew exactly as planned");
 }
 
 void Narrator::memory() {
   out_ << "\n   memory    " << std::left << std::setw(24) << "allocated" << std::setw(28)
        << "reserved"
-       << "used, as nvidia-smi counts\n";
+       << "used (as nvidia-smi shows)\n";
   for (const Device device : devices_) {
     const MemoryUse now = transload::memory_use(device);
     const MemoryUse& before = shown_.try_emplace(device, now).first->second;
@@ -69,9 +69,10 @@ void Narrator::memory() {
 int Narrator::end() {
   out_ << '\n';
   if (broken_ == 0) {
-    out_ << "All " << kept_ << " promises were seen to hold.\n";
+    out_ << "All " << kept_ << " statements were checked and hold.\n";
   } else {
-    out_ << broken_ << " of " << kept_ + broken_ << " promises did not hold: see [NOT SO] above.\n";
+    out_ << broken_ << " of " << kept_ + broken_
+         << " statements do not hold: see [FAILED] above.\n";
   }
   return broken_ == 0 ? 0 : 1;
 }

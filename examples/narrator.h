@@ -1,5 +1,5 @@
-// Tells what happens, shows the memory of the devices after each step, and keeps count of what was promised and not
-// seen to hold.
+// Prints the story's steps and the memory of the devices after each, and counts the statements that
+// were checked and those that did not hold.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,21 @@
 
 class Narrator {
  public:
-  // `devices`: those whose memory is shown.
+  // Shows the memory of `devices`. `out` must outlive the narrator.
   Narrator(std::ostream& out, std::vector<transload::Device> devices)
       : out_(out), devices_(std::move(devices)) {}
 
   void step(int number, std::string_view title);
-  void say(std::string_view text);  // a line, or several; indented
-  // Whether it is so was seen, not assumed.
+  void say(std::string_view text);  // prints one or more lines, indented
+  // Prints a statement and whether the program found it to be true.
   void promise(bool is_kept, std::string_view text);
+  // Prints the bytes that the plan announced and those that were allocated, and checks that they
+  // are equal.
   void planned_and_measured(transload::Device device, std::uint64_t storages, std::uint64_t planned,
                             std::uint64_t measured);
-  void memory();  // in bytes, with what has changed since it was shown last
+  void memory();  // prints the memory of the devices in bytes, with the change since the last call
 
-  int end();  // 0 if all promises were kept, else 1
+  int end();  // prints the summary; returns 0 if all statements held, otherwise 1
 
  private:
   std::ostream& out_;

@@ -1,3 +1,5 @@
+// The ten steps of the story. Each one makes the calls that a program would make, then checks what
+// it says about the values and about the memory of every device.
 #include "story.h"
 
 #include <algorithm>
@@ -42,7 +44,7 @@ std::vector<Batch> ten_batches(nn::Generator& generator) {
   return batches;
 }
 
-// One epoch: all batches once, moved to the model's device. Returns the mean of the losses.
+// Trains one epoch: every batch once, moved to the model's device. Returns the mean of the losses.
 double train(ToyModel& model, nn::Optimizer& optimizer, const std::vector<Batch>& batches,
              Device device) {
   const nn::MSELoss mse;
@@ -84,7 +86,8 @@ std::string digits(double number) {
   return text.str();
 }
 
-// The storages of `state` on a device that none of the others shares, by the names of their tensors.
+// Returns the storages of `state` on `device` that none of `others` shares, by the names of their
+// tensors.
 std::vector<std::string> used_only_by(const StateDict& state, Device device,
                                       std::initializer_list<StateDict> others) {
   std::set<const void*> used;
@@ -101,9 +104,9 @@ std::vector<std::string> used_only_by(const StateDict& state, Device device,
   return names;
 }
 
-// Steps 1 to 3. When it returns the training is over: model, gradients and optimizer are gone.
+// Steps 1 to 3. On return the model, its gradients and the optimizer are destroyed.
 void train_on_gpu_and_save(Narrator& narrator, const fs::path& file) {
-  narrator.step(1, "A model is made, on the CPU");
+  narrator.step(1, "Make a model on the CPU");
   nn::Generator generator(1);
   ToyModel model(generator);
   for (const auto& [name, parameter] : model.named_parameters()) {
@@ -113,9 +116,9 @@ void train_on_gpu_and_save(Narrator& narrator, const fs::path& file) {
                    "its four parameters are on cpu");
   narrator.memory();
 
-  narrator.step(2, "It moves to cuda:0 and is trained there for 10 epochs");
+  narrator.step(2, "Move it to cuda:0 and train it there for 10 epochs");
   model.to(cuda(0));
-  narrator.promise(all_on(model.state_dict(), cuda(0)), "all of it is on cuda:0");
+  narrator.promise(all_on(model.state_dict(), cuda(0)), "the whole model is on cuda:0");
   nn::SGD optimizer(model.parameters(), {.lr = 0.001});
   const std::vector<Batch> batches = ten_batches(generator);
   std::vector<double> losses;
@@ -128,23 +131,24 @@ void train_on_gpu_and_save(Narrator& narrator, const fs::path& file) {
                    "the loss went down");
   narrator.memory();
 
-  narrator.step(3, "It is saved: save(model.state_dict(), \"toy.pt\")");
+  narrator.step(3, "Save it: save(model.state_dict(), \"toy.pt\")");
   const SaveResult saved = save(model.state_dict(), file);
   narrator.say(file.string() + ", " + std::to_string(saved.nbytes) +
                " bytes. PyTorch opens it:\n"
                "torch.load(\"" +
                file.string() + "\", map_location=\"cpu\", weights_only=True)");
   narrator.promise(saved.nbytes == fs::file_size(file),
-                   "the file is there, as long as save() says");
+                   "the file has the size that save() returned");
   narrator.promise(open(file).locations == std::vector<std::string>{"cuda:0"},
-                   "it notes of all storages that they were on cuda:0");
+                   "the file records cuda:0 as the device of every storage");
   narrator.memory();
 }
 
 void show_new_model(Narrator& narrator, const ToyModel& model) {
-  narrator.step(4,
-                "The training is over, its memory given back. A new model is made, on the CPU. Its "
-                "state dict:");
+  narrator.step(
+      4,
+      "The training has ended and its memory is free. Make a new model on the CPU. Its state "
+      "dict:");
   const StateDict state = model.state_dict();
   for (const NamedTensor& named : state.tensors()) {
     const Tensor tensor = named.value.tensor();
@@ -152,13 +156,14 @@ void show_new_model(Narrator& narrator, const ToyModel& model) {
                  tensor.shape().str() + " on " + tensor.device().str());
     narrator.say(str(tensor));
   }
-  narrator.promise(all_on(state, kCpu), "all of it is on cpu");
+  narrator.promise(all_on(state, kCpu), "the whole model is on cpu");
   narrator.memory();
 }
 
 StateDict load_where_it_was(Narrator& narrator, const fs::path& file) {
-  narrator.step(
-      5, "load(\"toy.pt\"), without a map_location: every storage goes back to where it was saved");
+  narrator.step(5,
+                "load(\"toy.pt\") without a map_location: every storage goes to the device it was "
+                "saved from");
   const Index index = open(file);
   const Plan plan = plan_load(index, {}, memory_for(index, {}));
   const DeviceNeed need = need_of(plan, cuda(0));
@@ -173,10 +178,10 @@ StateDict load_where_it_was(Narrator& narrator, const fs::path& file) {
   return state;
 }
 
-// Takes the state dict over, so that it is gone in the end.
+// Takes ownership of the state dict, so that step 6 can destroy it.
 void copy_into_cpu_model(Narrator& narrator, ToyModel& model, StateDict state) {
-  narrator.step(
-      6, "model.load_state_dict(state): the values are copied into the model's own parameters");
+  narrator.step(6,
+                "model.load_state_dict(state): copies the values into the model's own parameters");
   const nn::Variable weight = model.parameters().front();
   const void* const identity = weight.value().storage().identity();
 
@@ -184,37 +189,38 @@ void copy_into_cpu_model(Narrator& narrator, ToyModel& model, StateDict state) {
 
   narrator.promise(
       all_on(model.state_dict(), kCpu) && weight.value().storage().identity() == identity,
-      "the model's parameters are on cpu, where they were");
+      "the model's parameters are still on cpu, in the same storages");
   narrator.promise(same_values(model.state_dict(), state),
                    "they have the values of the copy on cuda:0");
   const std::vector<std::string> unused = used_only_by(state, cuda(0), {model.state_dict()});
-  narrator.say("There are two copies now. On cuda:0, used by nobody but the loaded state dict:");
+  narrator.say(
+      "There are now two copies. Only the loaded state dict uses these storages on cuda:0:");
   for (const std::string& storage : unused) narrator.say("  " + storage);
   narrator.promise(unused.size() == state.size(),
-                   "the model uses none of what was loaded to cuda:0");
+                   "the model uses no storage that was loaded to cuda:0");
   narrator.memory();
 
-  narrator.say("\nThe state dict is dropped:");
+  narrator.say("\nDestroy the state dict:");
   const MemoryUse held = memory_use(cuda(0));
   state = StateDict();
   const MemoryUse dropped = memory_use(cuda(0));
   narrator.promise(dropped.allocated < held.allocated && dropped.allocated == 0,
-                   "allocated falls, to 0");
+                   "allocated falls to 0");
   narrator.promise(dropped.reserved == held.reserved && held.reserved > 0,
-                   "reserved does not: the process's pool keeps the memory for reuse");
+                   "reserved does not fall: the pool of this process keeps the memory for reuse");
   narrator.memory();
 
   narrator.say("\nempty_cache(cuda(0)):");
   empty_cache(cuda(0));
   const MemoryUse emptied = memory_use(cuda(0));
-  narrator.promise(emptied.reserved == 0, "reserved falls, to 0");
+  narrator.promise(emptied.reserved == 0, "reserved falls to 0");
   narrator.promise(emptied.free > dropped.free,
-                   "and with it what the driver, and so nvidia-smi, counts as used");
+                   "so does the memory that the driver, and nvidia-smi, counts as used");
   narrator.memory();
 }
 
 void load_to_cpu(Narrator& narrator, const ToyModel& model, const fs::path& file) {
-  narrator.step(7, "load(\"toy.pt\", {.map_location = \"cpu\"}): straight to the CPU");
+  narrator.step(7, "load(\"toy.pt\", {.map_location = \"cpu\"}): loads straight to the CPU");
   const Index index = open(file);
   const Plan plan = plan_load(index, {.map_location = "cpu"}, memory_for(index, "cpu"));
   const DeviceNeed need = need_of(plan, kCpu);
@@ -226,18 +232,19 @@ void load_to_cpu(Narrator& narrator, const ToyModel& model, const fs::path& file
                                 memory_use(kCpu).allocated - before);
   narrator.promise(all_on(state, kCpu) && same_values(state, model.state_dict()),
                    "each tensor is on cpu, with the same values");
-  // Once anything is allocated the pool keeps it until it is emptied, so that this is seen afterwards too.
+  // The pool keeps freed memory until empty_cache(), so a temporary allocation would still show
+  // here.
   narrator.promise(memory_use(cuda(0)).reserved == 0,
-                   "not a byte was allocated on cuda:0, not even for a while");
+                   "no byte was allocated on cuda:0, not even temporarily");
   narrator.memory();
 }
 
 void fill_model(Narrator& narrator, const fs::path& file) {
-  narrator.step(8, "load_into(model, \"toy.pt\"): from the file into the parameters");
+  narrator.step(8, "load_into(model, \"toy.pt\"): reads from the file into the parameters");
   nn::Generator generator(8);
   ToyModel model(generator);
   const DeviceNeed need = need_of(plan_load_into(model.state_dict(), open(file), {}), kCpu);
-  // A temporary shows as a new peak only if what is allocated now is the highest that it has been.
+  // Raises the current use to its peak, so that any temporary allocation shows as a new peak.
   const MemoryUse now = memory_use(kCpu);
   Storage up_to_the_peak = allocate(kCpu, now.allocated_peak - now.allocated);
   const MemoryUse before = memory_use(kCpu);
@@ -246,9 +253,8 @@ void fill_model(Narrator& narrator, const fs::path& file) {
 
   const MemoryUse after = memory_use(kCpu);
   up_to_the_peak = Storage();
-  narrator.say("planned: " + std::to_string(need.filled_nbytes) +
-               " bytes into memory that already lives, " + std::to_string(need.allocated) +
-               " to allocate");
+  narrator.say("planned: " + std::to_string(need.filled_nbytes) + " bytes into existing memory, " +
+               std::to_string(need.allocated) + " bytes to allocate");
   narrator.promise(need.filled_nbytes == 484 && need.allocated == 0,
                    "the plan fills the parameters and allocates nothing");
   narrator.promise(same_values(model.state_dict(), load(file, {.map_location = "cpu"})),
@@ -256,12 +262,13 @@ void fill_model(Narrator& narrator, const fs::path& file) {
   narrator.promise(after.allocated == before.allocated &&
                        after.allocated_peak == before.allocated &&
                        memory_use(cuda(0)).reserved == 0,
-                   "no device had to hold a second copy, not even for a while");
+                   "no device held a second copy, not even temporarily");
   narrator.memory();
 }
 
 void mix_devices(Narrator& narrator, ToyModel& model) {
-  narrator.step(9, "x on cuda:0, the model on the CPU: an error that says what is where");
+  narrator.step(9,
+                "x on cuda:0, the model on the CPU: the error names the tensors and their devices");
   nn::Generator generator(9);
   const Tensor x = to(generator.randn({20, 10}), cuda(0));
   std::string message = "no error";
@@ -274,13 +281,13 @@ void mix_devices(Narrator& narrator, ToyModel& model) {
   const auto names = [&](const char* text) { return message.find(text) != std::string::npos; };
   narrator.promise(names("cuda:0") && names("cpu") && names("input (float32 [20, 10])") &&
                        names("\"net1.weight\" (float32 [10, 10])"),
-                   "it names both devices and both tensors");
+                   "the error names both devices and both tensors");
   narrator.memory();
 }
 
 void move_the_other_way(Narrator& narrator, const ToyModel& model, const fs::path& folder) {
-  narrator.step(10, "The other direction, between GPUs, and a checkpoint to resume from");
-  narrator.say("Saved on the CPU, load(\"toy_cpu.pt\", {.map_location = \"cuda:0\"}):");
+  narrator.step(10, "The other direction, between GPUs, and resuming from a checkpoint");
+  narrator.say("Save on the CPU, then load(\"toy_cpu.pt\", {.map_location = \"cuda:0\"}):");
   const fs::path file = folder / "toy_cpu.pt";
   save(model.state_dict(), file);
   const StateDict state = load(file, {.map_location = "cuda:0"});
@@ -292,10 +299,11 @@ void move_the_other_way(Narrator& narrator, const ToyModel& model, const fs::pat
 void move_between_gpus(Narrator& narrator, const fs::path& folder) {
   const std::vector<Device> all = devices();
   if (std::find(all.begin(), all.end(), cuda(1)) == all.end()) {
-    narrator.say("\nThere is no cuda:1 here: nothing to move between GPUs.");
+    narrator.say("\ncuda:1 is not present: the move between GPUs is skipped.");
     return;
   }
-  narrator.say("\nSaved on cuda:1, load(\"toy_cuda1.pt\", {.map_location = \"cuda:1=cuda:0\"}):");
+  narrator.say(
+      "\nSave on cuda:1, then load(\"toy_cuda1.pt\", {.map_location = \"cuda:1=cuda:0\"}):");
   nn::Generator generator(10);
   ToyModel model(generator);
   model.to(cuda(1));
@@ -304,17 +312,18 @@ void move_between_gpus(Narrator& narrator, const fs::path& folder) {
   const std::uint64_t before = memory_use(cuda(1)).allocated;
   const StateDict state = load(file, {.map_location = "cuda:1=cuda:0"});
   narrator.promise(open(file).locations == std::vector<std::string>{"cuda:1"},
-                   "the file notes that all was on cuda:1");
+                   "the file records cuda:1 as the device of every storage");
   narrator.promise(all_on(state, cuda(0)) && same_values(state, model.state_dict()),
                    "each tensor is on cuda:0, with the same values");
-  narrator.promise(memory_use(cuda(1)).allocated == before, "cuda:1 holds no more than before");
+  narrator.promise(memory_use(cuda(1)).allocated == before, "no memory was allocated on cuda:1");
   narrator.memory();
 }
 
 void resume_elsewhere(Narrator& narrator, const fs::path& folder) {
   narrator.say(
-      "\nA checkpoint after 3 epochs on cuda:0, with Adam: 3 more there, and 3 more on the CPU "
-      "from the file.");
+      "\nSave a checkpoint after 3 epochs with Adam on cuda:0. Train 3 more epochs there, and 3 on "
+      "the "
+      "CPU from the checkpoint.");
   const fs::path file = folder / "checkpoint.pt";
   nn::Generator generator(11);
   ToyModel model(generator);
@@ -338,7 +347,7 @@ void resume_elsewhere(Narrator& narrator, const fs::path& folder) {
   resumed.load_state_dict(loaded, {.select = {.at = "model_state_dict"}});
   resumed_optimizer.load_state_dict(loaded["optimizer_state_dict"]);
   narrator.promise(loaded["epoch"].integer() == 3 && loaded["loss"].real() == loss,
-                   "epoch and loss are in the file: 3 and " + digits(loss));
+                   "the checkpoint has the epoch, 3, and the loss, " + digits(loss));
 
   bool are_same = true;
   for (std::int64_t epoch = loaded["epoch"].integer() + 1; epoch <= 6; ++epoch) {
@@ -348,7 +357,7 @@ void resume_elsewhere(Narrator& narrator, const fs::path& folder) {
     narrator.say("epoch " + std::to_string(epoch) + "  loss on cuda:0 " + digits(on_gpu) +
                  "  on cpu " + digits(on_cpu));
   }
-  narrator.promise(are_same, "training goes on with the same losses");
+  narrator.promise(are_same, "both trainings have the same losses");
   narrator.memory();
 }
 
@@ -361,13 +370,15 @@ int tell_story(std::ostream& out, const fs::path& folder) {
   };
   if (!is_here(cuda(0)))
     throw PlacementError(
-        "this story needs a cuda:0: a GPU, or the emulated driver by use_cuda_driver()");
+        "cuda:0 is not present: use a machine with a GPU, or the emulated driver with "
+        "use_cuda_driver()");
   const std::string gpu = memory_use(cuda(0)).name;
   const bool is_emulated = gpu.find("emulated") != std::string::npos;
   if (is_emulated)
-    out << "There is no GPU here: cuda:0 is emulated, by a driver over host memory.\n";
+    out << "This machine has no GPU: cuda:0 is emulated by a driver over host memory.\n";
   if (!is_emulated) out << "cuda:0 is " << gpu << ".\n";
-  out << "A model is trained there, saved, and loaded on the CPU. All memory is in bytes.\n";
+  out << "The program trains a model there, saves it and loads it on the CPU. Memory is in "
+         "bytes.\n";
 
   std::vector<Device> shown{kCpu, cuda(0)};
   if (is_here(cuda(1))) shown.push_back(cuda(1));

@@ -1,6 +1,7 @@
-// Trains on a GPU, saves, and loads on the CPU. Without a GPU, on the emulated driver. The story itself: story.cc.
+// Trains a model on a GPU, saves it and loads it on the CPU; story.cc does the work. Without a GPU,
+// it uses the emulated driver.
 //
-//   train_on_gpu_load_on_cpu [FOLDER]    writes its files there, or here
+//   train_on_gpu_load_on_cpu [FOLDER]    writes its files into FOLDER; by default the working directory
 #include <iostream>
 
 #include "story.h"
