@@ -1,5 +1,6 @@
-// load_bench FILE MAP_LOCATION ROUNDS: the seconds that each load takes, one a line. The device is in use before the
-// clock starts, as in a process that has work there; all else that a load needs is counted.
+// load_bench FILE MAP_LOCATION ROUNDS: prints the seconds that each load takes, one per line. The
+// devices are in use before the clock starts, as in a process that already works there; everything
+// else that a load needs is measured.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>

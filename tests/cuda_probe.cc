@@ -1,10 +1,11 @@
-// Asks a CUDA driver the questions that the emulated one has to answer alike, and writes its answers down: a trace.
+// Asks a CUDA driver questions that the emulated driver must answer in the same way, and prints the
+// answers as a trace. cuda_trace_test.cc compares the traces of real GPUs with the emulated driver.
 //
-//   cuda_probe [LIBRARY]        one JSON object a line: {"probe": …, "answer": …}, the same on each run; and
-//                               {"information": …, "answer": …}, which differs from machine to machine
-//   cuda_probe --bandwidth [LIBRARY]   GB/s of copies from pinned memory, alone on a line: the limit of a load
+//   cuda_probe [LIBRARY]               prints one JSON object per line: {"probe": …, "answer": …}, equal on
+//                                      every run, or {"information": …, "answer": …}, which varies
+//   cuda_probe --bandwidth [LIBRARY]   prints the GB/s of copies from pinned memory, the limit of a load
 //
-// LIBRARY: libcuda.so.1 unless another is named.
+// LIBRARY is libcuda.so.1 by default.
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
@@ -26,6 +27,7 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 
+// Adds 1 to each of `count` float32 values.
 constexpr char kPtx[] = R"(.version 5.0
 .target sm_60
 .address_size 64
@@ -91,12 +93,12 @@ std::string name_of(const CudaDriver& driver, CUresult result) {
   return name;
 }
 
-// What has to work for the question to be asked at all.
+// For calls that must succeed before a question can be asked.
 void need(const CudaDriver& driver, CUresult result, const char* call) {
   if (result != CUDA_SUCCESS) throw DeviceError(std::string(call) + ": " + name_of(driver, result));
 }
 
-// Device 0, taken into use as device/cuda_device.cc does.
+// Device 0, set up as device/cuda_device.cc sets it up.
 class Session {
  public:
   explicit Session(const CudaDriver& driver) : driver_(driver) {
@@ -372,7 +374,7 @@ void probe_kernels(const CudaDriver& driver) {
   driver.cuModuleUnload(module);
 }
 
-// The last: it breaks the device's context for good.
+// Must run last, because it breaks the device's context permanently.
 void probe_a_broken_context(const CudaDriver& driver) {
   const Session session(driver);
   CUmodule module;

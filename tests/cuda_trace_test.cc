@@ -1,5 +1,5 @@
-// The emulated driver gives the answers of a real one: of each trace that cuda_probe has recorded on a GPU, kept in
-// tests/data/cuda_trace, and until there is one, those that the driver API's manual fixes.
+// Compares the emulated driver with real ones: with every trace that cuda_probe recorded on a GPU
+// (tests/data/cuda_trace), and with the answers that the driver API's manual documents.
 #include <gtest/gtest.h>
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
@@ -17,7 +17,7 @@ namespace transload {
 namespace {
 
 namespace fs = std::filesystem;
-using Answers = std::map<std::string, std::string>;  // as JSON, by question
+using Answers = std::map<std::string, std::string>;  // answers as JSON, by question
 
 Answers answers_in(std::istream& trace) {
   Answers answers;
@@ -101,7 +101,7 @@ TEST(CudaTrace, TheEmulatedDriverAnswersAsEachGpuThatWasAsked) {
     for (const auto& entry : fs::directory_iterator(folder)) {
       SCOPED_TRACE(entry.path());
       std::ifstream trace(entry.path());
-      // Of one GPU there are no answers about two.
+      // A trace from a machine with one GPU has no answers about two.
       for (const auto& [question, answer] : answers_in(trace)) {
         ASSERT_TRUE(emulated.contains(question)) << question;
         EXPECT_EQ(emulated.at(question), answer) << question;

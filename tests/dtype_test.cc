@@ -1,4 +1,5 @@
-// The table of dtypes, and casts between them as torch's copy_ does them. Expected bits: torch 2.13 on x86.
+// The table of dtypes, and casts between dtypes as torch's copy_ does them. Expected bits are those
+// of torch 2.13 on x86.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -161,7 +162,7 @@ TEST(Cast, BeyondAnIntegersRangeIsAsOnX86) {
 TEST(Cast, IntegersWrapAndStayExact) {
   EXPECT_EQ(cast<std::int8_t>(Dtype::int32, std::vector<std::int32_t>{300, -129, -1}, Dtype::int8),
             (std::vector<std::int8_t>{44, 127, -1}));
-  const std::vector<std::int64_t> exact{9'007'199'254'740'993, -1};  // 2^53 + 1 is no double
+  const std::vector<std::int64_t> exact{9'007'199'254'740'993, -1};  // no double equals 2^53 + 1
   EXPECT_EQ(cast<std::uint64_t>(Dtype::int64, exact, Dtype::uint64),
             (std::vector<std::uint64_t>{9'007'199'254'740'993, ~0ull}));
   EXPECT_EQ(cast<float>(Dtype::uint64, std::vector<std::uint64_t>{~0ull}, Dtype::float32),

@@ -1,4 +1,4 @@
-// str(tensor), character for character what torch 2.13 prints.
+// str(tensor) prints exactly what torch 2.13 prints.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,5 +1,6 @@
-// The entry points of the emulated driver for the driver itself, devices, contexts, streams, events and kernels.
-// Those for memory are in fake_cuda_memory.cc. What they do and answer is what the driver API's manual says.
+// Entry points of the emulated driver: initialization, devices, contexts, streams, events and
+// kernels. The entry points for memory are in fake_cuda_memory.cc. Their behavior follows the CUDA
+// Driver API reference.
 #include "fake_cuda.h"
 
 #include <algorithm>
@@ -43,7 +44,7 @@ const ErrorText* find_error(CUresult result) {
   return nullptr;
 }
 
-// A device by its number, with the machine locked; null if there is none.
+// Returns a device by its number, or null if there is none. The caller holds the machine's mutex.
 Gpu* find_device(Machine& all, CUdevice number) {
   const auto index = static_cast<std::size_t>(number);
   return number >= 0 && index < all.devices.size() ? all.devices[index].get() : nullptr;
@@ -126,7 +127,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice number) {
 
 CUresult cuDevicePrimaryCtxRelease_v2(CUdevice number) {
   Machine& all = machine();
-  std::shared_ptr<Stream> ended;  // waited for when the machine is unlocked again
+  std::shared_ptr<Stream> ended;  // its destructor blocks, so it must run after the unlock
   const std::lock_guard lock(all.mutex);
   Gpu* device = find_device(all, number);
   if (!device) return CUDA_ERROR_INVALID_DEVICE;
@@ -178,10 +179,10 @@ CUresult cuStreamCreate(CUstream* handle, unsigned flags) {
   return CUDA_SUCCESS;
 }
 
-// Also of a device that is broken: what was made can always be given back.
+// Works on a broken device too, so that everything can be destroyed.
 CUresult cuStreamDestroy_v2(CUstream handle) {
   Machine& all = machine();
-  std::shared_ptr<Stream> ended;  // waited for when the machine is unlocked again
+  std::shared_ptr<Stream> ended;  // its destructor blocks, so it must run after the unlock
   const std::lock_guard lock(all.mutex);
   const auto found = all.streams.find(handle);
   if (found == all.streams.end()) return CUDA_ERROR_INVALID_HANDLE;
@@ -220,7 +221,8 @@ CUresult cuEventCreate(CUevent* event, unsigned) {
 
 CUresult cuEventDestroy_v2(CUevent event) {
   Machine& all = machine();
-  // may be the last that holds a stream, which is waited for when the machine is unlocked again
+  // May hold the last reference to a stream, whose destructor blocks, so it must be destroyed after
+  // the unlock.
   Place place;
   const std::lock_guard lock(all.mutex);
   const auto found = all.events.find(event);

@@ -1,4 +1,5 @@
-// The entry points of the emulated driver for memory and copies, and the control interface of fake_cuda.h.
+// Entry points of the emulated driver for memory and copies, and the control functions of
+// fake_cuda.h.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,9 +14,10 @@ namespace {
 
 constexpr int kPoisonPinned = 0xC7;
 
-// Counts down to the fault that was asked for: true if it is due now.
+// Counts down to a requested fault. Returns true if it is due now.
 bool is_due(std::uint64_t& fails_in) { return fails_in > 0 && --fails_in == 0; }
 
+// Like is_due(), for faults that repeat.
 bool allocation_is_to_fail(Gpu& device) {
   if (device.allocation_fails_in > 1) return --device.allocation_fails_in, false;
   if (device.allocation_fails_in == 0) return false;
@@ -23,7 +25,7 @@ bool allocation_is_to_fail(Gpu& device) {
   return true;
 }
 
-// One end of a copy: an address of a device, or one of the host.
+// One end of a copy: a device address or a host address.
 struct End {
   Gpu* device = nullptr;
   CUdeviceptr address = 0;
@@ -33,8 +35,8 @@ struct End {
 struct Copy {
   End target, source;
   std::uint64_t nbytes;
-  bool pinned = true;  // the host's end, if there is one
-  // what the source held when the copy was asked for; empty: read it when run
+  bool pinned = true;  // whether the host memory of the copy, if any, is pinned
+  // The source bytes at the time of the call; empty if the stream reads the source.
   std::vector<std::byte> staged = {};
   bool fails = false;
 };
@@ -43,7 +45,7 @@ End on_host(const void* address) {
   return {nullptr, 0, static_cast<std::byte*>(const_cast<void*>(address))};
 }
 
-// Where the bytes are now, or null if they cannot be copied.
+// Returns the host address of the bytes, or null if the memory is not valid for the copy.
 std::byte* locate(Machine& all, const End& end, const Copy& copy) {
   if (end.device)
     return end.device->memory.is_live(end.address, copy.nbytes)
@@ -52,6 +54,7 @@ std::byte* locate(Machine& all, const End& end, const Copy& copy) {
   return !copy.pinned || all.is_pinned(end.host, copy.nbytes) ? end.host : nullptr;
 }
 
+// Adds the bytes of a copy to the counters of its devices.
 void count(const Copy& copy) {
   Gpu* const to = copy.target.device;
   Gpu* const from = copy.source.device;
@@ -68,7 +71,7 @@ void count(const Copy& copy) {
   if (!copy.pinned) (to ? to : from)->counters.unpinned += copy.nbytes;
 }
 
-// In the stream.
+// Executes a copy. Runs in the stream's thread.
 void run(Machine& all, Gpu& device, const Copy& copy) {
   std::unique_lock lock(all.mutex);
   if (device.error()) return;
@@ -84,8 +87,9 @@ void run(Machine& all, Gpu& device, const Copy& copy) {
   std::memmove(to, from, copy.nbytes);
 }
 
-// The rest of every copy call. A copy from memory that is not pinned reads it before the call returns; one to such
-// memory has been done when the call returns.
+// The common part of the copy functions. A copy from memory that is not pinned reads it before the
+// call returns; a copy to such memory is done when the call returns (CUDA Driver API, "API
+// synchronization behavior").
 CUresult start(Call& call, Copy copy, CUstream handle) {
   if (call.error) return call.error;
   const std::shared_ptr<Stream> stream = call.machine.find_stream(handle, *call.device);
@@ -157,7 +161,7 @@ CUresult cuMemPoolDestroy(CUmemoryPool handle) {
   return CUDA_SUCCESS;
 }
 
-// The peaks can only be set to 0, and then are what is there now.
+// The *_HIGH attributes accept only 0, which resets them to the current values.
 CUresult cuMemPoolSetAttribute(CUmemoryPool handle, CUmemPool_attribute attribute, void* value) {
   Machine& all = machine();
   const std::lock_guard lock(all.mutex);
@@ -238,7 +242,7 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr* address, std::size_t nbytes, CUmem
   return CUDA_SUCCESS;
 }
 
-// Also on a device that is broken, so that what is left in the end is what nobody gave back.
+// Works on a broken device too, so that the remaining allocations at the end of a test are leaks.
 CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
   Call call;
   if (!call.device) return call.error;
@@ -298,7 +302,7 @@ CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr target, CUdeviceptr source, std::size_
   Gpu* const from = call.machine.owner(source);
   Gpu* const to = call.machine.owner(target);
   if (!call.error && from != to)
-    return CUDA_ERROR_INVALID_VALUE;  // between peers only by the call for peers
+    return CUDA_ERROR_INVALID_VALUE;  // copies between devices must use cuMemcpyPeerAsync
   return start(call, {{to, target}, {from, source}, nbytes}, stream);
 }
 

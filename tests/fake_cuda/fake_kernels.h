@@ -1,4 +1,5 @@
-// Kernels of the emulated driver: the C++ functions that a kernel's name stands for.
+// The kernels of the emulated driver: C++ functions that run in place of the PTX entry of the same
+// name.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,14 @@ struct Kernel {
   const KernelEntry* entry;
 };
 
-// The arguments of one launch, as they were when it was called.
+// A copy of the arguments of one launch, made at the time of the call.
 class Arguments {
  public:
   Arguments(const KernelEntry& entry, void** values);
 
-  // With the addresses of device memory replaced by where the bytes really are: once only. Null if one of them is not
-  // in a live allocation of the device. The machine is locked.
+  // Replaces device addresses by host addresses and returns pointers to the arguments. Returns null
+  // if an address is not in a live allocation of the device. Call it once, with the machine's mutex
+  // held.
   void** resolve(Machine& machine, Gpu& device);
 
  private:
@@ -30,7 +32,7 @@ class Arguments {
   std::vector<void*> pointers_;
 };
 
-// The library's kernels and the probe's. Null if there is none of that name.
+// Returns a kernel of the library or of the probe by its name, or null if there is none.
 const KernelEntry* find_kernel(std::string_view name);
 
 }  // namespace fake_cuda

@@ -1,3 +1,5 @@
+// The state behind the entry points: lookup of handles, the order of streams, and the start of
+// every call.
 #include "fake_machine.h"
 
 #include "fake_kernels.h"
@@ -14,7 +16,7 @@ void Machine::configure(int count, std::uint64_t total_nbytes) {
 }
 
 Machine& machine() {
-  // Never destroyed: the program may still call when its own statics go.
+  // Never destroyed, because the program may call the driver while its statics are destroyed.
   static Machine* const the = new Machine;
   return *the;
 }

@@ -1,4 +1,5 @@
-// All that the emulated driver knows: devices, and what its callers have made on them.
+// The state of the emulated driver: its devices, and the contexts, streams, events, pools and
+// modules on them.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +26,12 @@ struct Gpu {
 
   const int number;
   Memory memory;
-  int holders = 0;                         // of the primary context
-  CUresult broken = CUDA_SUCCESS;          // sticks: all later calls return it
-  std::shared_ptr<Stream> default_stream;  // of the context, made when first used
+  int holders = 0;                         // references to the primary context
+  CUresult broken = CUDA_SUCCESS;          // a sticky error: all later calls return it
+  std::shared_ptr<Stream> default_stream;  // the context's, created when first used
   FakeCudaCounters counters{};
 
-  // Faults. Counted down; 0: none.
+  // Requested faults. The counters count down; 0 means no fault.
   bool lost = false;
   std::uint64_t allocation_fails_in = 0, allocation_failures = 0;
   std::uint64_t copy_fails_in = 0;
@@ -54,7 +55,7 @@ struct Module {
 };
 
 struct Machine {
-  std::mutex mutex;  // of all but the pace. Never held while a stream is waited for.
+  std::mutex mutex;  // guards everything but `pace`; never held while waiting for a stream
   bool initialised = false;
   std::vector<std::unique_ptr<Gpu>> devices;
   std::map<CUstream, std::shared_ptr<Stream>> streams;
@@ -69,21 +70,25 @@ struct Machine {
   Machine();
   void configure(int count, std::uint64_t total_nbytes);
 
+  // Returns the device whose address range contains the address, or null.
   Gpu* owner(CUdeviceptr address);
   bool is_pinned(const void* address, std::uint64_t nbytes) const;
 
-  // The stream behind a handle, on `current` for the default one. Null if there is none.
+  // Returns the stream of a handle, or null if there is none. The default stream's handle (null or
+  // 1) stands for the default stream of `current`.
   std::shared_ptr<Stream> find_stream(CUstream handle, Gpu& current);
-  // Adds work, ordered with the device's default stream as the driver orders it.
+  // Queues work and returns its place. Orders blocking streams with the device's default stream, as
+  // the driver does.
   Place enqueue(const std::shared_ptr<Stream>& stream, std::function<void()> work);
 };
 
 Machine& machine();
 
-// The contexts that the calling thread has pushed.
+// Returns the context stack of the calling thread.
 std::vector<CUcontext>& context_stack();
 
-// What a call that needs a context starts with: the machine, locked, and the current device, if it is well.
+// The start of every entry point that needs a context: locks the machine and finds the current
+// device. `error` is set if there is no context or the device is broken.
 class Call {
  public:
   Call();
@@ -93,8 +98,8 @@ class Call {
   CUresult error = CUDA_SUCCESS;
 };
 
-// Waits for the place with the machine unlocked, gives what the pools of the device keep beyond their threshold back,
-// and returns how the device is then.
+// Waits for the place with the machine unlocked, then trims the device's pools to their release
+// thresholds. Returns the device's error.
 CUresult wait_for(Call& call, int device, const Place& place);
 
 }  // namespace fake_cuda

@@ -1,3 +1,4 @@
+// Allocation of segments and ranges on one emulated device, first fit.
 #include "fake_memory.h"
 
 #include <sys/mman.h>
@@ -21,7 +22,7 @@ std::byte* map_pages(std::uint64_t nbytes, int protection) {
   return static_cast<std::byte*>(pages);
 }
 
-// Puts a range back, joined with the free ranges that it touches.
+// Returns a range to the free list and merges it with adjacent free ranges.
 void put_back(std::map<std::uint64_t, std::uint64_t>& free, std::uint64_t offset,
               std::uint64_t nbytes) {
   const auto next = free.lower_bound(offset);
@@ -40,7 +41,8 @@ void put_back(std::map<std::uint64_t, std::uint64_t>& free, std::uint64_t offset
   free.emplace(offset, nbytes);
 }
 
-// The first free range that is long enough, made shorter.
+// Takes nbytes from the first free range that is long enough and returns their offset; nullopt if
+// there is none.
 std::optional<std::uint64_t> take(Pool& pool, std::uint64_t nbytes) {
   for (auto& [start, segment] : pool.segments) {
     for (const auto& [offset, free_nbytes] : segment.free) {

@@ -1,3 +1,4 @@
+// The threads behind emulated streams, and the delays that tests impose on them.
 #include "fake_stream.h"
 
 #include <chrono>
@@ -78,7 +79,7 @@ void Stream::run() {
     lock.unlock();
     pace_.wait_for_turn();
     work();
-    work = nullptr;  // what it holds goes before anyone is told that it is done
+    work = nullptr;  // destroys what the work holds before waiters wake up
     lock.lock();
     ++done_;
     changed_.notify_all();

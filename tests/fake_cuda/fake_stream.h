@@ -1,4 +1,5 @@
-// Streams of the emulated driver: each a thread with a queue.
+// The streams of the emulated driver. Each is a thread with a queue of work. All classes are
+// thread-safe.
 #pragma once
 
 #include <condition_variable>
@@ -11,14 +12,14 @@
 
 namespace fake_cuda {
 
-// How fast all streams go.
+// The pace of all streams: a delay before each piece of work, or a stop.
 class Pace {
  public:
   void set_delay(std::uint64_t microseconds);
   void hold();
   void let_go();
   void reset();
-  // What a stream does before each piece of work.
+  // Called by a stream before each piece of work: blocks while held, then sleeps for the delay.
   void wait_for_turn();
 
  private:
@@ -31,14 +32,13 @@ class Pace {
 class Stream {
  public:
   Stream(Pace& pace, int device, bool blocking);
-  ~Stream();  // after all that is queued
+  ~Stream();  // blocks until all queued work is done
 
   int device() const { return device_; }
-  bool blocking() const {
-    return blocking_;
-  }  // waits for the device's default stream, and it for this one
+  // Whether the stream and the device's default stream wait for each other (CU_STREAM_DEFAULT).
+  bool blocking() const { return blocking_; }
 
-  // Returns the number of this piece of work, from 1 on.
+  // Queues work and returns its number, counted from 1.
   std::uint64_t enqueue(std::function<void()> work);
   std::uint64_t last() const;
   bool done(std::uint64_t number) const;
@@ -55,12 +55,12 @@ class Stream {
   std::deque<std::function<void()>> queue_;
   std::uint64_t last_ = 0, done_ = 0;
   bool ending_ = false;
-  std::thread thread_;  // last: it uses all of the above
+  std::thread thread_;  // last, because it uses all members above
 };
 
-// A place in a stream: all that was queued until then.
+// A place in a stream: stands for all work queued up to it.
 struct Place {
-  std::shared_ptr<Stream> stream;  // null: nothing to wait for
+  std::shared_ptr<Stream> stream;  // null: reached from the start
   std::uint64_t number = 0;
 
   bool reached() const { return !stream || stream->done(number); }
