@@ -1,5 +1,6 @@
-// What the program's commands are given, and the commands. Results go to stdout, words about the work to stderr; what
-// is wrong with the input is thrown as the library's Error. main.cc turns the command line into this.
+// The program's commands and their arguments. main.cc fills the arguments from the command line and
+// calls one command. Commands print results to stdout and messages to stderr, and throw the
+// library's Error if the input is at fault.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +15,7 @@ namespace transload::cli {
 struct InspectArguments {
   std::filesystem::path file;
   bool json = false;
-  bool digests = false;  // only with json
+  bool digests = false;  // requires json
   OpenOptions open;
 };
 
@@ -30,13 +31,13 @@ struct ConvertArguments {
 };
 
 struct ScanArguments {
-  std::vector<std::filesystem::path> paths;  // files, and folders with all that is in them
+  std::vector<std::filesystem::path> paths;  // files, and folders to scan recursively
   bool json = false;
 };
 
 struct VerifyArguments {
   std::filesystem::path file;
-  std::filesystem::path manifest, new_manifest;  // to compare with, to write; empty: none
+  std::filesystem::path manifest, new_manifest;  // to compare with and to write; empty: neither
   OpenOptions open;
 };
 
@@ -46,14 +47,16 @@ struct RecoverArguments {
   OpenOptions open;
 };
 
+// The functions that return bool or int decide the exit status.
 void inspect(const InspectArguments& arguments);
 void explain(const LoadArguments& arguments);
 void load_file(const LoadArguments& arguments);
 void convert_file(const ConvertArguments& arguments);
-bool scan_files(const ScanArguments& arguments);  // whether all are harmless, and whole
+bool scan_files(const ScanArguments& arguments);  // true if all files are harmless and complete
 void verify_file(const VerifyArguments& arguments);
-bool recover_file(const RecoverArguments& arguments);  // whether nothing is lost
+bool recover_file(const RecoverArguments& arguments);  // true if no tensor is lost
 void list_devices();
-int demo(const std::filesystem::path& folder);  // the exit status
+int demo(const std::filesystem::path&
+             folder);  // returns the exit status; an empty folder means a temporary one
 
 }  // namespace transload::cli

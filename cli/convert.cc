@@ -1,4 +1,4 @@
-// convert: rewrites a file in another format, or with other tags.
+// convert: rewrites a file in another format or with other device tags.
 #include <iostream>
 #include <map>
 
@@ -11,10 +11,11 @@
 namespace transload::cli {
 namespace {
 
-// What of a state dict safetensors has no place for; empty: nothing.
+// Returns what safetensors cannot store of a state dict, as a list for people; "" if it stores
+// everything.
 std::string lost_in_safetensors(const StateDict& contents) {
   bool parameters = false, attributes = false, views = false;
-  std::map<std::uint32_t, std::string> first_views;  // of each storage
+  std::map<std::uint32_t, std::string> first_views;  // the first tensor's layout, by storage
   for (const NamedTensor& named : contents.tensors()) {
     const Tensor tensor = named.value.tensor();
     parameters = parameters || tensor.is_parameter || tensor.requires_grad;
@@ -26,12 +27,12 @@ std::string lost_in_safetensors(const StateDict& contents) {
     views = views || first_views.try_emplace(storage, view).first->second != view;
   }
   std::string text;
-  const auto say = [&](bool is_lost, std::string_view what) {
-    if (is_lost) text += (text.empty() ? "" : ", ") + std::string(what);
+  const auto add = [&](bool is_lost, std::string_view item) {
+    if (is_lost) text += (text.empty() ? "" : ", ") + std::string(item);
   };
-  say(parameters, "which tensors are Parameters or require gradients");
-  say(attributes, "attributes of tensors");
-  say(views, "that some tensors are views of the same storage");
+  add(parameters, "which tensors are Parameters or require gradients");
+  add(attributes, "attributes of tensors");
+  add(views, "which tensors are views of the same storage");
   return text;
 }
 
@@ -40,26 +41,22 @@ std::string lost_in_safetensors(const StateDict& contents) {
 void convert_file(const ConvertArguments& arguments) {
   SaveOptions options = arguments.save;
   SaveResult result;
-  double seconds = 0;
-  {
-    ProgressLine progress;
-    options.io.progress = progress.function();
+  const double seconds = run_with_progress(options.io, [&] {
     result = convert(arguments.from, arguments.to, options, arguments.open);
-    seconds = progress.seconds();
-  }
+  });
   for (const auto& leftover : result.leftovers)
-    std::cerr << "beside it lies " << leftover.string()
-              << ", which a save that was killed has left; it can be removed\n";
+    std::cerr << printable(leftover.string())
+              << ": left behind by an interrupted save; you can remove it\n";
   if (options.format == "safetensors" ||
       (options.format.empty() && arguments.to.extension() == ".safetensors")) {
-    // Of what is selected, as a load would have it.
+    // Only the selected tensors count, under their new names.
     const Plan plan = plan_load(open(arguments.from, arguments.open),
                                 {.map_location = kMeta, .select = options.select});
     const std::string lost = lost_in_safetensors(plan.contents);
     if (!lost.empty())
-      std::cerr << "safetensors has no place for, and so left out: " << lost << "\n";
+      std::cerr << "left out, because safetensors cannot store it: " << lost << "\n";
   }
-  std::cout << fmt::format("{}: {} written in {:.3f} s, {}\n", arguments.to.string(),
+  std::cout << fmt::format("{}: {} written in {:.3f} s, {}\n", printable(arguments.to.string()),
                            human_bytes(result.nbytes), seconds, human_rate(result.nbytes, seconds));
 }
 

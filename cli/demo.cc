@@ -1,5 +1,4 @@
-// demo: the story of examples/story.h, told on a GPU if there is one, else on
-// the emulated driver.
+// demo: runs the story of examples/story.h on a GPU, or on the emulated driver if there is no GPU.
 #include <stdlib.h>
 
 #include <algorithm>
@@ -13,15 +12,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// As installed, or as built.
+// Returns the emulated driver's path: in the installation, or in the build folder.
 fs::path emulated_driver() {
   const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
   const fs::path places[] = {here / "../lib/transload/emulated/libcuda.so.1",
                              here / "emulated/libcuda.so.1"};
   for (const fs::path& place : places)
     if (fs::exists(place)) return fs::weakly_canonical(place);
-  throw Error("there is no GPU, and no emulated driver at " +
-              places[0].lexically_normal().string() + " or " + places[1].string());
+  throw Error("this machine has no GPU, and the emulated driver is neither at " +
+              places[0].lexically_normal().string() + " nor at " + places[1].string());
 }
 
 bool has_gpu() {
@@ -30,13 +29,13 @@ bool has_gpu() {
                      [](Device device) { return device.kind == DeviceKind::cuda; });
 }
 
-// Removed with all that is in it.
+// A new folder. The destructor removes it with its contents.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string name = (fs::temp_directory_path() / "transload-demo-XXXXXX").string();
     if (!mkdtemp(name.data()))
-      throw Error("no folder can be made in " + fs::temp_directory_path().string());
+      throw Error(fs::temp_directory_path().string() + ": cannot create a folder");
     path_ = name;
   }
   ~TemporaryFolder() {

@@ -1,4 +1,4 @@
-// devices: what is here, and how its memory is used.
+// devices: lists the devices of this machine and the use of their memory.
 #include <iostream>
 
 #include <fmt/format.h>

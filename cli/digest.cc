@@ -1,3 +1,4 @@
+// Loads storages in batches to the CPU and hashes the elements of their tensors.
 #include "digest.h"
 
 #include <algorithm>
@@ -13,15 +14,16 @@ namespace transload::cli {
 namespace {
 
 constexpr std::uint64_t kBatchNbytes = 1'000'000'000;
-constexpr std::uint64_t kBlockNbytes = 16 << 20;  // of elements that have to be gathered
-// Bytes of elements beyond what their storages have, in all: strides of 0 make any number of few.
+constexpr std::uint64_t kBlockNbytes = 16 << 20;  // at most, of gathered elements
+// Strides of 0 can repeat a few bytes any number of times. This bounds the repeated bytes of all
+// tensors together.
 constexpr std::uint64_t kMaxRepeated = 2'000'000'000;
 
 class Sha256 {
  public:
   Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
     if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1)
-      throw Error("OpenSSL offers no SHA-256");
+      throw Error("OpenSSL does not support SHA-256");
   }
   void add(std::span<const std::byte> bytes) {
     EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size());
@@ -43,7 +45,8 @@ class Sha256 {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
-// Gathers a tensor that is not contiguous in blocks, by splitting the first dimension.
+// Hashes the elements in row-major order. Gathers a large strided tensor in blocks, along its first
+// dimension.
 void add_elements(Sha256& sha, const Tensor& tensor) {
   if (tensor.nbytes() == 0) return;
   if (tensor.is_contiguous()) return sha.add({tensor.data(), tensor.nbytes()});
@@ -51,7 +54,7 @@ void add_elements(Sha256& sha, const Tensor& tensor) {
   const std::int64_t size = tensor.shape()[0];
   const Dims shape(std::span(tensor.shape()).subspan(1)),
       stride(std::span(tensor.stride()).subspan(1));
-  if (shape.empty()) {  // a single dimension, with gaps
+  if (shape.empty()) {  // one dimension with gaps
     constexpr std::int64_t kStep = 1 << 16;
     for (std::int64_t i = 0; i < size; i += kStep) {
       sha.add(
@@ -65,7 +68,8 @@ void add_elements(Sha256& sha, const Tensor& tensor) {
                              tensor.storage_offset() + i * tensor.stride()[0]));
 }
 
-// `repeated_nbytes`: of elements beyond what storages have, so far.
+// Returns the digest of a tensor on the CPU, or "" if it would exceed kMaxRepeated.
+// `repeated_nbytes` is the sum of the bytes by which tensors exceed their storages so far.
 std::string digest(const Tensor& tensor, std::uint64_t& repeated_nbytes) {
   const std::uint64_t stored = tensor.storage().nbytes();
   if (tensor.nbytes() > stored) {
@@ -81,7 +85,7 @@ std::string digest(const Tensor& tensor, std::uint64_t& repeated_nbytes) {
   return sha.hex();
 }
 
-// Loads these storages, by the name of the first tensor that uses each, to the CPU, and no others.
+// Loads only these storages to the CPU. A storage is named by the first tensor that uses it.
 StateDict load_only(const Index& index, const std::unordered_set<std::string>& first_names) {
   LoadOptions options;
   options.map_location =
@@ -97,7 +101,7 @@ std::vector<std::string> digests(const Index& index) {
   const std::vector<NamedTensor> tensors = index.contents.tensors();
   std::vector<std::string> found(tensors.size());
   std::vector<std::vector<std::size_t>> users(
-      index.storages.size());  // tensors, by number, of each storage
+      index.storages.size());  // by storage: the numbers of its tensors
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::uint32_t storage = tensors[i].value.storage_number();
     if (storage < users.size()) users[storage].push_back(i);

@@ -1,4 +1,4 @@
-// explain: what load would do, before any of it is done.
+// explain: prints the plan of a load, and loads nothing.
 #include <algorithm>
 #include <iostream>
 

@@ -1,5 +1,5 @@
-// inspect: what a file holds, as a tree for people or as JSON for scripts. Reads headers only, unless digests are
-// asked for.
+// inspect: prints the contents of a file as a tree for people or as JSON for scripts. Reads only
+// metadata, unless digests are requested. The JSON is a contract: scripts rely on its keys.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -39,6 +39,7 @@ bool is_plain_list(const Value& value) {
   return true;
 }
 
+// Returns the storage of a tensor in the file, or null for a tensor without one (on meta).
 const StoredStorage* storage_of(const Index& index, const Value& tensor) {
   const std::uint32_t number = tensor.storage_number();
   return number < index.storages.size() ? &index.storages[number] : nullptr;
@@ -49,6 +50,7 @@ std::string location_of(const Index& index, const Value& tensor) {
   return storage ? index.locations[storage->location] : "meta";
 }
 
+// users: the number of tensors of each storage.
 std::string tensor_line(const Index& index, const Value& value,
                         const std::vector<std::vector<std::string>>& names) {
   const Tensor tensor = value.tensor();
@@ -57,14 +59,14 @@ std::string tensor_line(const Index& index, const Value& value,
       tensor.shape().str(), printable(location_of(index, value)), human_bytes(tensor.nbytes()));
   if (tensor.requires_grad) line += ", requires_grad";
   if (!tensor.is_contiguous()) line += ", strides " + tensor.stride().str();
-  if (tensor.conj) line += ", conjugate of what is stored";
-  if (tensor.neg) line += ", negative of what is stored";
+  if (tensor.conj) line += ", stored as its conjugate";
+  if (tensor.neg) line += ", stored as its negative";
   const StoredStorage* storage = storage_of(index, value);
   if (!storage) return line;
   if (const std::size_t count = names[value.storage_number()].size(); count > 1)
     line += fmt::format(", storage \"{}\" shared by {} tensors", printable(storage->key), count);
   if (tensor.nbytes() < storage->nbytes)
-    line += fmt::format(", a part of {}", human_bytes(storage->nbytes));
+    line += fmt::format(", part of a storage of {}", human_bytes(storage->nbytes));
   return line;
 }
 
@@ -76,7 +78,8 @@ std::string value_line(const Index& index, const Value& value, bool is_plain,
   return fmt::format("{} of {}", name(value.kind()), value.size());
 }
 
-// Contents whose tensors are on the devices they were saved from, for str(); without bytes, as before.
+// Returns the contents with their tensors on the devices they were saved from, so that str() shows
+// those. The tensors have no bytes, as in the index.
 StateDict tagged_contents(const Index& index) {
   std::vector<Storage> storages;
   for (std::size_t i = 0; i < index.storages.size(); ++i) {
@@ -87,17 +90,20 @@ StateDict tagged_contents(const Index& index) {
   return index.contents.over(std::move(storages));
 }
 
-// Of one format under the name of another. Other programs go by the name.
+// Returns a note if the suffix belongs to another format, because other programs choose the format
+// by the suffix.
 std::string note_on_suffix(const Index& index) {
   const std::string suffix = std::filesystem::path(index.files.front().name).extension();
   if (index.format == "torch_zip" && suffix == ".safetensors")
-    return "  (note) a file of torch.save, whatever it is called: safetensors cannot open it; "
-           "convert it\n";
+    return "  (note) this is a file of torch.save despite its suffix; safetensors cannot open it. "
+           "try: transload convert\n";
   if (index.format == "safetensors" && (suffix == ".pt" || suffix == ".pth" || suffix == ".bin"))
-    return "  (note) safetensors, whatever it is called: torch.load cannot open it; convert it\n";
+    return "  (note) this is safetensors despite its suffix; torch.load cannot open it. try: "
+           "transload convert\n";
   if (index.format == "torchscript")
-    return "  (note) TorchScript: a program for torch.jit.load, which is not run here; these are "
-           "its tensors\n";
+    return "  (note) TorchScript: a program for torch.jit.load. Its code is not run; its tensors "
+           "are "
+           "listed\n";
   return "";
 }
 
@@ -105,7 +111,8 @@ void print_tree(const Index& index) {
   const StateDict contents = tagged_contents(index);
   const std::vector<std::vector<std::string>> names = names_by_storage(contents);
   constexpr std::size_t kLongList = 64;
-  std::unordered_map<std::uint32_t, bool> plain_lists;  // a long one may stand in many places
+  std::unordered_map<std::uint32_t, bool>
+      plain_lists;  // by value, as a long list may occur in many places
   walk(contents, [&](const VisitedValue& place) {
     const auto is_plain = [&] {
       if (!is_container(place.value) || place.value.size() < kLongList)
@@ -146,12 +153,10 @@ void print_tree(const Index& index) {
                              total.storages, total.storages == 1 ? "storage" : "storages");
 }
 
-// ---- JSON ----
-
 using Writer = rapidjson::Writer<rapidjson::FileWriteStream, rapidjson::UTF8<>, rapidjson::UTF8<>,
                                  rapidjson::CrtAllocator>;
 
-// Adds `text`, which is UTF-8, to `raw`, which is JSON within quotes.
+// Appends `text`, which is UTF-8, escaped to the JSON string `raw`.
 void add_escaped(std::string& raw, std::string_view text) {
   rapidjson::StringBuffer buffer;
   rapidjson::Writer<rapidjson::StringBuffer> quoting(buffer);
@@ -159,8 +164,9 @@ void add_escaped(std::string& raw, std::string_view text) {
   raw.append(buffer.GetString() + 1, buffer.GetSize() - 2);
 }
 
-// Lone surrogates, which a text of Python may hold, as they are, and bytes of a path that are no UTF-8 as Python's
-// "surrogateescape" has them: both as \udXXX.
+// Writes a string whose bytes need not be UTF-8. Lone surrogates, which Python texts may contain,
+// and the invalid bytes of a path, mapped as Python's error handler "surrogateescape" maps them,
+// become \udXXX.
 void write(Writer& json, std::string_view text) {
   std::string raw = "\"";
   std::size_t begin = 0;
@@ -231,7 +237,8 @@ bool is_long(const Value& value) {
   return false;
 }
 
-// What JSON cannot say is an object with its type's name: {"complex": "(1+2j)"}. So is the beginning of what is `known`.
+// Writes a value. Types that JSON does not have become an object: {"complex": "(1+2j)"}. So does a
+// long value that was written before (`known`), cut to its beginning.
 void write_value(Writer& json, const Value& value, bool known) {
   if (known) {
     json.StartObject();
@@ -268,11 +275,12 @@ void write_value(Writer& json, const Value& value, bool known) {
   json.EndObject();
 }
 
-// What nests deeper than any model does is left out, and a long text that is mentioned again is cut: what takes little in
-// the file could fill a disk.
+// Leaves out values that nest deeper than any model does, and cuts long texts that are repeated,
+// because a small file could otherwise produce output without bound.
 void write_values(Writer& json, const Index& index) {
   constexpr std::size_t kMaxDepth = 1000;
-  constexpr std::uint64_t kNamesNbytes = 64 << 20, kNameNbytes = 256;  // in all; and each
+  constexpr std::uint64_t kNamesNbytes = 64 << 20,
+                          kNameNbytes = 256;  // bytes: in all, and per value
   std::unordered_set<std::uint32_t> long_ones;
   std::uint64_t names_nbytes = 0, count = 0;
   json.StartObject();
@@ -281,7 +289,7 @@ void write_values(Writer& json, const Index& index) {
     names_nbytes += place.path.size();
     if (names_nbytes > kNamesNbytes + kNameNbytes * ++count)
       throw FormatError(index.files.front().name +
-                        ": its values have names so long that they cannot be listed");
+                        ": the names of its values are too long to be listed");
     if (place.depth > kMaxDepth) return false;
     if (value.is(ValueKind::tensor) || (is_container(value) && value.size() > 0)) return true;
     write(json, place.path);

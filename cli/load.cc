@@ -1,4 +1,5 @@
-// load: loads a file, and says where its bytes went, how fast, and by how much each device's memory grew.
+// load: loads a file and reports where its bytes went, how fast, and by how much the memory of each
+// device grew.
 #include <iostream>
 
 #include <fmt/format.h>
@@ -18,13 +19,7 @@ void load_file(const LoadArguments& arguments) {
 
   LoadOptions options = arguments.options;
   StateDict state;
-  double seconds = 0;
-  {
-    ProgressLine progress;
-    options.io.progress = progress.function();
-    state = load(index, options);
-    seconds = progress.seconds();
-  }
+  const double seconds = run_with_progress(options.io, [&] { state = load(index, options); });
 
   std::cout << fmt::format("{}: {} tensors, {} read in {:.3f} s, {}\n", arguments.file.string(),
                            state.tensors().size(), human_bytes(plan.transfer_nbytes), seconds,
@@ -35,7 +30,7 @@ void load_file(const LoadArguments& arguments) {
                              human_bytes(need.storage_nbytes));
     if (need.device.kind != DeviceKind::meta) {
       const std::uint64_t grown = memory_use(need.device).allocated - allocated_before[i];
-      std::cout << fmt::format("; allocated memory grew by {} bytes, {} were planned", grown,
+      std::cout << fmt::format("; allocated memory grew by {} bytes, {} planned", grown,
                                need.allocated);
     }
     std::cout << "\n";

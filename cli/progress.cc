@@ -1,3 +1,4 @@
+// Writes the progress line with terminal control codes.
 #include "progress.h"
 
 #include <unistd.h>
@@ -15,7 +16,7 @@ ProgressLine::ProgressLine()
     : on_terminal_(isatty(STDERR_FILENO) == 1), start_(std::chrono::steady_clock::now()) {}
 
 ProgressLine::~ProgressLine() {
-  constexpr std::string_view kErase = "\r\033[K";
+  constexpr std::string_view kErase = "\r\033[K";  // start of line, erase to its end
   if (shown_) std::fwrite(kErase.data(), 1, kErase.size(), stderr);
 }
 

@@ -1,4 +1,5 @@
-// How far a command is, in one line on stderr that is rewritten in place. Silent unless stderr is a terminal.
+// The progress of a command as one line on stderr that is rewritten in place. Silent unless stderr
+// is a terminal.
 #pragma once
 
 #include <chrono>
@@ -10,13 +11,14 @@ namespace transload::cli {
 class ProgressLine {
  public:
   ProgressLine();
-  ~ProgressLine();  // removes the line
+  ~ProgressLine();  // erases the line
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  // For IoOptions::progress; empty if nothing is to be shown. Not to be called after this object is gone.
+  // Returns a function for IoOptions::progress, or null if stderr is not a terminal. It must not be
+  // called after this object is destroyed.
   ProgressFunction function();
-  double seconds() const;  // since it was made
+  double seconds() const;  // since the constructor
 
  private:
   void show(const Progress& progress);
@@ -25,5 +27,16 @@ class ProgressLine {
   bool shown_ = false;
   std::chrono::steady_clock::time_point start_;
 };
+
+// Runs `work`, which moves bytes with these options, while the progress line shows. Returns the
+// seconds it took.
+template <class Work>
+double run_with_progress(IoOptions& io, Work work) {
+  ProgressLine progress;
+  io.progress = progress.function();
+  work();
+  io.progress = nullptr;
+  return progress.seconds();
+}
 
 }  // namespace transload::cli

@@ -1,4 +1,4 @@
-// scan: what a file would do to a program that unpickles it.
+// scan: prints what files would do to a program that unpickles them, for people or as JSON.
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
@@ -30,7 +30,7 @@ void print(const Scan& scan) {
 
 template <class Json>
 void write(Json& json, const Scan& scan) {
-  // Bytes that are no UTF-8 are shown as printable() does.
+  // Control characters are escaped as for people: see printable().
   const auto text = [&](std::string_view value) {
     const std::string shown = printable(value);
     json.String(shown.data(), static_cast<rapidjson::SizeType>(shown.size()));
@@ -67,10 +67,11 @@ void write(Json& json, const Scan& scan) {
 
 struct Found {
   std::filesystem::path path;
-  bool in_folder;  // and not named: what is no model there is not in the way
+  bool in_folder;  // found in a folder, so that a file of an unknown format is not an error
 };
 
-// Folders with all that is in them, sorted; links to folders are not followed.
+// Returns the files and, for folders, all files below them, sorted. Does not follow links to
+// folders.
 std::vector<Found> files_in(const std::vector<std::filesystem::path>& paths) {
   namespace fs = std::filesystem;
   std::vector<Found> files;
@@ -86,7 +87,7 @@ std::vector<Found> files_in(const std::vector<std::filesystem::path>& paths) {
       const fs::path folder = folders.back();
       folders.pop_back();
       fs::directory_iterator entry(folder, error);
-      if (error) files.push_back({folder, false});  // which scan() says cannot be read
+      if (error) files.push_back({folder, false});  // scan() reports that it cannot be read
       for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
         std::error_code ignored;
         if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
@@ -101,7 +102,9 @@ std::vector<Found> files_in(const std::vector<std::filesystem::path>& paths) {
   return files;
 }
 
-Scan scan_or_say_why_not(const std::filesystem::path& path) {
+// Returns a Scan that is marked broken, with the error as its finding, if the file cannot be
+// scanned.
+Scan scan_or_error(const std::filesystem::path& path) {
   try {
     return scan(path);
   } catch (const Error& error) {
@@ -123,9 +126,9 @@ bool scan_files(const ScanArguments& arguments) {
   rapidjson::PrettyWriter<rapidjson::FileWriteStream> json(out);
   if (arguments.json) json.StartArray();
   for (const auto& [path, in_folder] : files_in(arguments.paths)) {
-    const Scan found = scan_or_say_why_not(path);
-    const bool is_in_the_way = !(in_folder && found.format == "unknown");
-    clean = clean && (!is_in_the_way || (!found.is_dangerous() && !found.broken));
+    const Scan found = scan_or_error(path);
+    const bool counts = !(in_folder && found.format == "unknown");
+    clean = clean && (!counts || (!found.is_dangerous() && !found.broken));
     if (arguments.json)
       write(json, found);
     else

@@ -1,5 +1,5 @@
-// verify: whether a file's bytes are those that were saved, by its own checksums, or by a manifest of digests.
-// recover: what of a damaged file is whole, into a good one.
+// verify: compares the bytes of a file with its checksums, and its tensors with a manifest of
+// digests.
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -18,9 +18,10 @@
 namespace transload::cli {
 namespace {
 
-using Manifest = std::map<std::string, std::string>;  // tensor: "float32 [2, 3] <SHA-256>"
+using Manifest = std::map<std::string, std::string>;  // tensor name to "float32 [2, 3] <SHA-256>"
 
-// In a file {"a/b": x, "a": {"b": y}} both tensors have one name: the second is "a/b (2)" here.
+// Returns a name that is not in the manifest yet. In a file {"a/b": x, "a": {"b": y}} both tensors
+// are named "a/b"; the second becomes "a/b (2)".
 std::string own_name(const Manifest& manifest, const std::string& name) {
   std::string own = name;
   for (int number = 2; manifest.contains(own); ++number) own = fmt::format("{} ({})", name, number);
@@ -36,7 +37,7 @@ Manifest manifest_of(const Index& index) {
     if (found[i].empty() && tensor.nbytes() > 0 &&
         tensors[i].value.storage_number() != Value::kNoStorage)
       throw UnsupportedError(index.files.front().name + ": \"" + tensors[i].name +
-                             "\" repeats the bytes of its storage too often to be digested");
+                             "\" repeats the bytes of its storage too often to compute its digest");
     manifest[own_name(manifest, printable(tensors[i].name))] =
         fmt::format("{} {} {}", name(tensor.dtype()), tensor.shape().str(), found[i]);
   }
@@ -57,7 +58,7 @@ void write_manifest(const std::filesystem::path& path, const Manifest& manifest)
   json.EndObject();
   json.EndObject();
   file << '\n';
-  if (!file.flush()) throw IoError(path.string() + ": the manifest cannot be written", errno);
+  if (!file.flush()) throw IoError(path.string() + ": cannot write the manifest", errno);
 }
 
 Manifest read_manifest(const std::filesystem::path& path) {
@@ -75,7 +76,9 @@ Manifest read_manifest(const std::filesystem::path& path) {
       if (value.IsString()) manifest[key.GetString()] = value.GetString();
   }
   if (!sound || manifest.size() != json["tensors"].MemberCount())
-    throw FormatError(path.string() + ": no manifest as verify --write-manifest writes them");
+    throw FormatError(
+        path.string() +
+        ": not a manifest; expected a file written by transload verify --write-manifest");
   return manifest;
 }
 
@@ -97,49 +100,33 @@ void compare(const std::string& file, const Manifest& expected, const Manifest& 
 
 void verify_file(const VerifyArguments& arguments) {
   VerifyResult result;
-  double seconds = 0;
-  {
-    ProgressLine progress;
-    IoOptions io;
-    io.progress = progress.function();
-    result = verify(arguments.file, io, arguments.open);
-    seconds = progress.seconds();
-  }
+  IoOptions io;
+  const double seconds =
+      run_with_progress(io, [&] { result = verify(arguments.file, io, arguments.open); });
   const std::string file = printable(arguments.file.string());
   Manifest found;
   if (!arguments.manifest.empty() || !arguments.new_manifest.empty())
     found = manifest_of(open(arguments.file, arguments.open));
   if (!arguments.manifest.empty()) compare(file, read_manifest(arguments.manifest), found);
   if (result.checked_nbytes || !result.unchecked_nbytes) {
-    std::cout << fmt::format("{}: {} of tensors are what was saved, {}\n", file,
+    std::cout << fmt::format("{}: {} of tensors match their checksums, {}\n", file,
                              human_bytes(result.checked_nbytes),
                              human_rate(result.checked_nbytes, seconds));
   }
   if (result.unchecked_nbytes) {
     std::cout << fmt::format(
-        "{}: nothing to compare {} of tensors with: the file has no checksums "
-        "of them; a manifest can tell\n",
-        file, human_bytes(result.unchecked_nbytes));
+        "{}: {} of tensors have no checksums and were not compared; use --manifest\n", file,
+        human_bytes(result.unchecked_nbytes));
   }
   if (!arguments.manifest.empty()) {
-    std::cout << fmt::format("{}: {} tensors are those of {}; other values are not compared\n",
-                             file, found.size(), printable(arguments.manifest.string()));
+    std::cout << fmt::format("{}: {} tensors match {}; other values are not compared\n", file,
+                             found.size(), printable(arguments.manifest.string()));
   }
   if (!arguments.new_manifest.empty()) {
     write_manifest(arguments.new_manifest, found);
-    std::cout << fmt::format("{}: dtype, shape and SHA-256 of {} tensors\n",
+    std::cout << fmt::format("{}: wrote dtype, shape and SHA-256 of {} tensors\n",
                              printable(arguments.new_manifest.string()), found.size());
   }
-}
-
-bool recover_file(const RecoverArguments& arguments) {
-  const RecoverResult result =
-      recover(arguments.from, arguments.to, arguments.save, arguments.open);
-  std::cout << fmt::format("{}: {} tensors, {}; {} are lost\n", printable(arguments.to.string()),
-                           result.whole, human_bytes(result.saved.nbytes), result.lost.size());
-  for (const auto& [tensor, why] : result.lost)
-    std::cout << "  \"" << printable(tensor) << "\": " << printable(why) << "\n";
-  return result.lost.empty();
 }
 
 }  // namespace transload::cli

@@ -1,12 +1,82 @@
+// Formats rates, names from files and errors for people.
 #include "words.h"
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 
 #include <fmt/format.h>
 
 #include "transload/device.h"
 
 namespace transload::cli {
+namespace {
+
+// An option of the library and its name on the command line.
+struct OptionName {
+  std::string_view library, command_line;
+  bool is_english;  // also an English word: an option only in backquotes, or before a quoted value
+};
+constexpr std::array kOptionNames = {
+    OptionName{"map_location", "--map-location", false},
+    OptionName{"allow_objects", "--allow-objects", false},
+    OptionName{"refuse_objects", "--refuse-objects", false},
+    OptionName{"keep_calls", "--keep-calls", false},
+    OptionName{"at", "--at", true},
+    OptionName{"keep", "--keep", true},
+    OptionName{"drop", "--drop", true},
+    OptionName{"rename", "--rename", true},
+    OptionName{"dtype", "--dtype", true},
+    OptionName{"compact", "--compact", true},
+    OptionName{"format", "--to", true},
+};
+
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+
+// Returns whether the text around a word lets it be a name of its own: not a part of a path, of an
+// expression such as x.map_location, or of a keyword argument such as map_location="cpu".
+bool stands_alone(std::string_view before, std::string_view after) {
+  const bool starts = before.empty() || before.back() == ' ' || before.back() == '(';
+  if (!after.empty() && (after.front() == '.' || after.front() == ':')) after.remove_prefix(1);
+  return starts && (after.empty() ||
+                    std::string_view(" ,;)\n").find(after.front()) != std::string_view::npos);
+}
+
+}  // namespace
+
+std::string with_command_line_options(std::string_view message) {
+  std::string out;
+  bool is_quoted = false;
+  for (std::size_t i = 0; i < message.size();) {
+    if (!is_word(message[i])) {
+      if (message[i] == '"') is_quoted = !is_quoted;
+      if (message[i] == '\n') is_quoted = false;
+      out += message[i++];
+      continue;
+    }
+    std::size_t end = i;
+    while (end < message.size() && is_word(message[end])) ++end;
+    const std::string_view word = message.substr(i, end - i), before = message.substr(0, i),
+                           after = message.substr(end);
+    const auto* const option = std::ranges::find(kOptionNames, word, &OptionName::library);
+    const bool in_backquotes = before.ends_with('`') && after.starts_with('`');
+    i = end;
+    if (is_quoted || option == kOptionNames.end()) {
+      out += word;
+    } else if (in_backquotes) {
+      out.back() = '-';  // in place of the backquote
+      out += option->command_line.substr(1);
+      ++i;
+    } else if (stands_alone(before, after) &&
+               (!option->is_english || (word == "keep" && after.starts_with(" \"")) ||
+                (word == "drop" && after.starts_with(" \"")))) {
+      out += option->command_line;
+    } else {
+      out += word;
+    }
+  }
+  return out;
+}
 
 std::string human_rate(std::uint64_t nbytes, double seconds) {
   return human_bytes(
@@ -18,7 +88,7 @@ std::string printable(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    // U+0080 to U+009F, in UTF-8 C2 80 to C2 9F, are control characters too.
+    // U+0080 to U+009F are control characters too; in UTF-8 they are C2 80 to C2 9F.
     const bool is_c1 = byte == 0xC2 && i + 1 < text.size() &&
                        (static_cast<unsigned char>(text[i + 1]) & 0xE0) == 0x80;
     if (is_c1)

@@ -1,4 +1,5 @@
-// Sizes and texts of files, as they are shown to people.
+// Texts for people: rates, names from files, and the library's errors in the words of the command
+// line.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +8,17 @@
 
 namespace transload::cli {
 
-std::string human_rate(std::uint64_t nbytes, double seconds);  // "1.50 GB/s"
+std::string human_rate(std::uint64_t nbytes, double seconds);  // returns "1.50 GB/s"
 
-// A text out of a file, with its control characters written as \x1b: it cannot steer the terminal.
+// Returns a text from a file with its control characters escaped (\x1b), so that it cannot control
+// the terminal.
 std::string printable(std::string_view text);
+
+// Returns an error of the library with the names of its options replaced by those of the command
+// line: map_location and `map_location` become --map-location, `at` becomes --at. Names with an
+// underscore are replaced wherever they stand alone; English words such as `at` only in backquotes,
+// keep and drop also before a quoted pattern. Text in double quotes, which comes from files and
+// users, stays as it is.
+std::string with_command_line_options(std::string_view message);
 
 }  // namespace transload::cli

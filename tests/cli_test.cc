@@ -1,8 +1,9 @@
-// The program, as a script sees it: what it prints where, and how it ends.
+// The program as a script sees it: its output, its messages and its exit status.
 #include <sys/wait.h>
 
 #include <cstdio>
 #include <map>
+#include <sstream>
 
 #include "golden.h"
 #include "transload/transload.h"
@@ -23,7 +24,8 @@ struct Result {
 
 class Cli : public golden::TemporaryFolder {
  protected:
-  // `arguments` as a shell takes them; `before` what stands before the program: variables.
+  // Runs the program. `arguments` are shell words; `before` precedes the program: environment
+  // variables.
   Result run(const std::string& arguments, const std::string& before = "") const {
     const std::string command = before + " " + TRANSLOAD_CLI + " " + arguments + " >" +
                                 path("out").string() + " 2>" + path("err").string();
@@ -39,7 +41,8 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-// RapidJSON takes no lone surrogates, which JSON allows: they are told apart by another test.
+// Replaces lone surrogates, which JSON allows and RapidJSON rejects. JsonIsAsciiWhereATextIsNoUtf8
+// checks them.
 rapidjson::Document parse(std::string text) {
   for (std::size_t at; (at = text.find("\\ud")) != std::string::npos;)
     text.replace(at, 6, "\\ufffd");
@@ -124,7 +127,7 @@ TEST_F(Cli, InspectSaysWhereTensorsWereSaved) {
   EXPECT_TRUE(contains(result.out, " on cuda:0, "));
 }
 
-// Every tensor of every golden file, as its manifest has it; or an error.
+// Every golden file: its tensors are those of the manifest, or the program reports an error.
 class CliManifest : public Cli, public testing::WithParamInterface<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Versions, CliManifest, testing::Values("torch-1.13", "torch-2.13"));
 
@@ -200,9 +203,8 @@ TEST_F(Cli, LoadSaysWhereEveryByteWent) {
                             " --map-location cuda:0=cpu");
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(contains(result.out, "4 tensors, 484 bytes read in ")) << result.out;
-  EXPECT_TRUE(
-      contains(result.out,
-               "cpu: 484 bytes of tensors; allocated memory grew by 640 bytes, 640 were planned\n"))
+  EXPECT_TRUE(contains(
+      result.out, "cpu: 484 bytes of tensors; allocated memory grew by 640 bytes, 640 planned\n"))
       << result.out;
   EXPECT_EQ(result.err, "");  // no progress in a pipe
 }
@@ -216,7 +218,7 @@ TEST_F(Cli, LoadTakesRulesSelectionsAndADtype) {
   EXPECT_TRUE(contains(result.out, "meta: ")) << result.out;
   EXPECT_TRUE(contains(result.out,
                        "cpu: 20 bytes of tensors; allocated memory grew by 64 bytes, "
-                       "64 were planned"))
+                       "64 planned"))
       << result.out;
   EXPECT_TRUE(contains(run("explain " + kToy + " --keep '*.bias'").out, "44 bytes in 2 transfers"));
 }
@@ -224,7 +226,7 @@ TEST_F(Cli, LoadTakesRulesSelectionsAndADtype) {
 TEST_F(Cli, ConvertTakesAPartOfACheckpointUnderOtherNames) {
   const std::string checkpoint = quoted(kData / "torch-2.13/checkpoint_adam.zip.pt");
   const fs::path out = path("m.safetensors");
-  EXPECT_TRUE(contains(run("convert " + checkpoint + " " + quoted(out)).err, "`at`"));
+  EXPECT_TRUE(contains(run("convert " + checkpoint + " " + quoted(out)).err, "--at "));
   const Result wrong = run("convert " + checkpoint + " " + quoted(out) + " --at model");
   EXPECT_TRUE(contains(wrong.err, "the parts are ")) << wrong.err;
   EXPECT_TRUE(contains(wrong.err, "\"model_state_dict\"")) << wrong.err;
@@ -245,7 +247,7 @@ TEST_F(Cli, ConvertSaysWhatSafetensorsHasNoPlaceFor) {
   EXPECT_TRUE(contains(words("parameters.zip.pt"), "which tensors are Parameters"));
   EXPECT_TRUE(contains(words("views_shared_storage.zip.pt"), "views of the same storage"));
   EXPECT_EQ(words("toy_state_dict.zip.pt"), "");
-  // Of what is selected alone.
+  // Only the selected tensors count.
   const Index views = open(kData / "torch-2.13/views_shared_storage.zip.pt");
   const Result one =
       run("convert " + quoted(std::filesystem::path(views.files[0].name)) + " " + quoted(path("one.safetensors")) +
@@ -257,14 +259,14 @@ TEST_F(Cli, ConvertSaysWhatSafetensorsHasNoPlaceFor) {
 TEST_F(Cli, ASelectionThatFitsNothingSaysSo) {
   const Result result = run("load " + kToy + " --keep 'nett.*'");
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(contains(result.err, "no tensor has a name that fits keep \"nett.*\"")) << result.err;
+  EXPECT_TRUE(contains(result.err, "--keep \"nett.*\"")) << result.err;
 }
 
 TEST_F(Cli, ATagOfADeviceThatIsNotHereNamesTheWayOut) {
   const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda_15.zip.pt"));
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(contains(result.err, "cuda:15")) << result.err;
-  EXPECT_TRUE(contains(result.err, "map_location")) << result.err;
+  EXPECT_TRUE(contains(result.err, "--map-location \"cpu\"")) << result.err;
   const Result two = run("load " + quoted(kData / "torch-2.13/location_mixed.zip.pt"));
   EXPECT_TRUE(contains(two.err, "\"cuda:0=cpu\" and \"cuda:1=cpu\"")) << two.err;
   EXPECT_TRUE(contains(two.err, "the devices here are cpu, meta")) << two.err;
@@ -309,6 +311,38 @@ TEST_F(Cli, ConvertToAFormatThatCannotHoldItWritesNothing) {
       contains(result.err, "\"epoch\" is of type int; safetensors holds a flat dict of tensors"))
       << result.err;
   EXPECT_FALSE(fs::exists(path("a.safetensors")));
+}
+
+TEST_F(Cli, ErrorsNameTheOptionsOfTheCommandLine) {
+  const Result rule = run("load " + kToy + " --map-location banana");
+  EXPECT_TRUE(contains(rule.err, "--map-location \"banana\"")) << rule.err;
+  EXPECT_FALSE(contains(rule.err, "map_location")) << rule.err;
+  const Result objects =
+      run("inspect --refuse-objects " + quoted(kData / "torch-2.13/python_objects.zip.pt"));
+  EXPECT_EQ(objects.status, 1);
+  EXPECT_TRUE(contains(objects.err, "--refuse-objects")) << objects.err;
+}
+
+TEST_F(Cli, ErrorsLeaveTheNamesOfFilesAndKeysAlone) {
+  StateDict state;
+  state.set("keep_calls", std::int64_t{1});
+  save(state, path("map_location"));
+  const Result result =
+      run("convert " + quoted(path("map_location")) + " " + quoted(path("a.safetensors")));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(contains(result.err, "\"keep_calls\" is of type int")) << result.err;
+  const Result missing = run("inspect " + quoted(path("map_location/a.pt")));
+  EXPECT_TRUE(contains(missing.err, "/map_location/a.pt: ")) << missing.err;
+}
+
+TEST_F(Cli, HelpFitsEightyColumns) {
+  for (const char* command : {"", "inspect", "explain", "load", "convert", "scan", "verify",
+                              "recover", "devices", "demo"}) {
+    std::istringstream help(run(std::string(command) + " --help").out);
+    for (std::string line; std::getline(help, line);) {
+      if (!line.starts_with("Usage: ")) EXPECT_LE(line.size(), 80u) << command << ": " << line;
+    }
+  }
 }
 
 TEST_F(Cli, DevicesListsWhatIsHere) {
