@@ -1,10 +1,11 @@
-"""What transload takes beside PyTorch, safetensors and the limits of the machine.
+"""Compares the speed of transload with PyTorch, safetensors and the limits of the machine.
 
     python bench/bench.py --out build/bench [--sizes 10M:10,2G:64] [--tensors 100000] [--device cuda:0] [--turns 2] [--runs 3]
 
-Contestants take turns, each in a process of its own, so that its peak of memory is known. In a process the first run is
-thrown away (the first touch of memory on a virtual machine costs several times the next), the others are timed; medians
-over all processes are told. What arrived is compared by checksum. Writes table.md, results.json and plot.png.
+Contestants take turns. Each runs in a process of its own, so that its peak memory can be measured. The first run in a
+process is discarded, because the first access to memory on a virtual machine costs several times the next. The medians
+of the other runs over all processes are reported. Results are compared by checksum. Writes table.md, results.json and
+plot.png.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BLOCK = 8 << 20
 
 
 def make_files(folder: pathlib.Path, nbytes: int, count: int) -> dict[str, pathlib.Path]:
-    """A state dict of `count` bfloat16 tensors, nbytes in all, as torch and as safetensors write it."""
+    """Writes a state dict of `count` bfloat16 tensors, `nbytes` bytes in all, with torch and with safetensors."""
     import torch
     from safetensors.torch import save_file
 
@@ -61,7 +62,7 @@ def make_state(nbytes: int, count: int):
 
 
 def drop_from_cache(path: pathlib.Path) -> float:
-    """Asks the kernel to forget a file; the share of its pages that are in memory still."""
+    """Drops a file from the page cache. Returns the fraction of its pages that are still cached."""
     with open(path, "rb") as file:
         os.fdatasync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -84,7 +85,7 @@ def warm(path: pathlib.Path) -> None:
             pass
 
 
-# --- contestants: each returns what arrived, for the checksum --------------------------------------------------------
+# --- contestants: each returns its result, for the checksum --------------------------------------------------------
 
 
 def fresh_memory(nbytes: int) -> mmap.mmap:
@@ -94,7 +95,7 @@ def fresh_memory(nbytes: int) -> mmap.mmap:
 
 
 def read_all(path: pathlib.Path, memory, flags: int = 0) -> None:
-    """The limit of reading: every core, large blocks, straight into memory."""
+    """Reads a file on all cores in large blocks, straight into memory: the limit of reading."""
     size = path.stat().st_size
     descriptor = os.open(path, os.O_RDONLY | flags)
     view = memoryview(memory)
@@ -112,7 +113,7 @@ def rounded(nbytes: int) -> int:
 
 
 class Work:
-    """Prepared outside of the clock; run() is what is timed."""
+    """The input of a contestant. A contestant prepares outside the clock and returns run(), which is timed."""
 
     def __init__(self, files: dict[str, pathlib.Path], nbytes: int, count: int, folder: pathlib.Path, device: str) -> None:
         self.files, self.nbytes, self.count, self.folder, self.device = files, nbytes, count, folder, device
@@ -387,7 +388,7 @@ def gpu_limit(w):
     return run
 
 
-# work: (cold?, contestants; the first is ours, "limit" is what the machine can)
+# Each work: whether the files are cold, and its contestants. The first is transload; "limit" is the machine's limit.
 WORKS = {
     "load, warm": (False, {"transload": ours_load, "limit": limit_load, "torch.load": torch_load, "torch mmap + clone": torch_mmap_clone,
                            "safetensors + clone": safetensors_clone, "transload, safetensors": ours_load_safetensors}),
@@ -446,7 +447,7 @@ def measure(w: Work, work: str, contestant: str, runs: int) -> None:
             elif "save" not in work:
                 warm(path)
         before = status("VmRSS")
-        with open("/proc/self/clear_refs", "w") as peaks:  # the peak counts from here
+        with open("/proc/self/clear_refs", "w") as peaks:  # resets VmHWM, the peak
             peaks.write("5")
         start = time.perf_counter()
         kept = run()
@@ -460,7 +461,7 @@ def measure(w: Work, work: str, contestant: str, runs: int) -> None:
     print(json.dumps(found))
 
 
-# --- all of them --------------------------------------------------------------------------------------------------
+# --- all measurements --------------------------------------------------------------------------------------------------
 
 
 def size_of(text: str) -> int:
