@@ -68,8 +68,8 @@ std::string with_command_line_options(std::string_view message) {
       out += option->command_line.substr(1);
       ++i;
     } else if (stands_alone(before, after) &&
-               (!option->is_english || (word == "keep" && after.starts_with(" \"")) ||
-                (word == "drop" && after.starts_with(" \"")))) {
+               (!option->is_english ||
+                ((word == "keep" || word == "drop") && after.starts_with(" \"")))) {
       out += option->command_line;
     } else {
       out += word;

@@ -435,7 +435,7 @@ TEST(OptimizerState, ThatThisOptimizerCannotFollowIsRefused) {
 
   SGD fewer({toy.model.parameters().front()});
   EXPECT_EQ(loading(fewer, trace().tensors["sgd"].at("optimizer")),
-            "SGD: the saved state is of 4 parameters, this optimizer has 1");
+            "SGD: the saved state has 4 parameters, but this optimizer has 1");
   auto backwards = toy.model.parameters();
   std::reverse(backwards.begin(), backwards.end());
   SGD other_order(backwards);
