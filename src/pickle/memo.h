@@ -1,5 +1,5 @@
-// The memo of a pickle: values that it mentions again, by number. Numbers are a file's claim: those that follow one another
-// take a table, others a map.
+// The memo of a pickle: values that it mentions again, by number. The numbers are a claim of the file: consecutive ones go
+// into a table, others into a map.
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,10 @@
-// One stack of steps instead of recursion: what a state dict nests is bounded only by memory.
+// Writes values with a stack of steps instead of recursion: only memory bounds how deep a state dict nests.
+// Facts: CPython, Lib/pickle.py, _Pickler.
 #include "pickle/writer.h"
 
-#include <bit>
-#include <cstring>
-#include <map>
-
 #include "pickle/globals.h"
-#include "pickle/rebuild.h"
+#include "pickle/pickle_output.h"
+#include "pickle/tensor_writer.h"
 #include "transload/error.h"
 #include "values/node_table.h"
 
@@ -14,436 +12,283 @@ namespace transload {
 namespace {
 
 constexpr std::size_t kBatch = 1000;  // items between two marks, as Lib/pickle.py has it
+constexpr int kProtocol = 2;          // what torch.save writes
+
+// Each byte as the character of that number.
+std::string as_latin1_text(std::string_view bytes) {
+  std::string text;
+  for (const char c : bytes) {
+    const auto u = static_cast<unsigned char>(c);
+    if (u < 0x80) {
+      text += c;
+    } else {
+      text += static_cast<char>(0xC0 | u >> 6);
+      text += static_cast<char>(0x80 | (u & 0x3F));
+    }
+  }
+  return text;
+}
+
+// Protocol 2 has no opcode for bytes.
+void write_bytes(PickleOutput& out, std::string_view value) {
+  out.global("_codecs", "encode");
+  out.text(as_latin1_text(value));
+  out.repeated_text("latin1");
+  out.call(2);
+}
+
+void write_bytearray(PickleOutput& out, std::string_view value) {
+  out.global("__builtin__", "bytearray");
+  write_bytes(out, value);
+  out.call(1);
+}
+
+void write_complex(PickleOutput& out, std::pair<double, double> value) {
+  out.global("__builtin__", "complex");
+  out.encoder().add_real(value.first).add_real(value.second);
+  out.call(2);
+}
+
+// "cuda:1"
+void write_device(PickleOutput& out, std::string_view device) {
+  const std::size_t colon = device.find(':');
+  out.global("torch", "device");
+  out.text(device.substr(0, colon));
+  if (colon == device.npos) return out.call(1);
+  const std::string index(device.substr(colon + 1));
+  out.encoder().add_integer(std::strtoll(index.c_str(), nullptr, 10));
+  out.call(2);
+}
 
 class Writer {
  public:
   Writer(const StateDict& state, std::span<const StorageRecord> records, bool allow_objects)
       : nodes_(state.nodes()),
-        records_(records),
         allow_objects_(allow_objects),
         mentions_(nodes_.mentions()),
-        memo_(nodes_.size(), kNoNode) {}
+        memo_(nodes_.size(), kNoNode),
+        tensors_(nodes_, records, out_) {}
 
   std::string run() {
-    out_ = "\x80\x02";
-    push_child(nodes_.root);
-    while (!steps_.empty()) {
-      const std::size_t last = steps_.size() - 1;
-      switch (steps_[last].what) {
-        case Step::opcodes:
-          out_ += steps_[last].text;
-          steps_.pop_back();
-          break;
-        case Step::put:
-          put(steps_[last].node);
-          steps_.pop_back();
-          break;
-        case Step::end_tuple:
-          end_tuple(steps_[last].node);
-          steps_.pop_back();
-          break;
-        case Step::child: {
-          const NodeId node = steps_[last].node;
-          steps_.pop_back();
-          write(node);
-          break;
-        }
-        case Step::items:
-          next_item(last, nodes_.items(steps_[last].node), 1, 'e');
-          break;
-        case Step::entries:
-          next_item(last, nodes_.entries(steps_[last].node), 2, 'u');
-          break;
-      }
-    }
-    out_ += '.';
-    return std::move(out_);
+    out_.encoder().add(Opcode::PROTO, std::int64_t{kProtocol});
+    push(Step::child, nodes_.root);
+    while (!steps_.empty()) execute();
+    out_.add(Opcode::STOP);
+    return out_.take();
   }
 
  private:
+  // What is left to do, the next on top.
   struct Step {
-    enum What : std::uint8_t { opcodes, put, end_tuple, child, items, entries } what;
+    enum What : std::uint8_t { opcode, put, end_tuple, child, items, entries } what;
     NodeId node = kNoNode;
-    std::size_t at = 0;
-    std::string text = {};
+    Opcode code = Opcode::STOP;  // of an opcode
+    std::size_t at = 0;          // of items and entries: how many are written
   };
 
-  void push_text(std::string text) {
-    steps_.push_back({Step::opcodes, kNoNode, 0, std::move(text)});
-  }
-  void push_child(NodeId node) { steps_.push_back({Step::child, node, 0, {}}); }
-  void push(Step::What what, NodeId node) { steps_.push_back({what, node, 0, {}}); }
+  void push(Step::What what, NodeId node) { steps_.push_back({what, node}); }
+  void push(Opcode code) { steps_.push_back({Step::opcode, kNoNode, code}); }
 
-  // One more item of a container, or the end of a batch of them.
-  void next_item(std::size_t step, std::span<const NodeId> parts, std::size_t width,
-                 char end_of_batch) {
-    const std::size_t at = steps_[step].at;
-    if (at > 0 && (at == parts.size() || at % (kBatch * width) == 0)) out_ += end_of_batch;
-    if (at == parts.size()) {
-      steps_.pop_back();
-      return;
-    }
-    if (at % (kBatch * width) == 0) out_ += '(';
-    steps_[step].at += width;
-    for (std::size_t i = width; i-- > 0;) push_child(parts[at + i]);
-  }
-
-  template <class Number>
-  void number(char opcode, Number value) {
-    out_ += opcode;
-    out_.append(reinterpret_cast<const char*>(&value), sizeof value);
-  }
-
-  void put_number(std::uint32_t index) {
-    if (index < 256) {
-      number('q', static_cast<std::uint8_t>(index));
-    } else {
-      number('r', index);
-    }
-  }
-
-  void get_number(std::uint32_t index) {
-    if (index < 256) {
-      number('h', static_cast<std::uint8_t>(index));
-    } else {
-      number('j', index);
-    }
-  }
-
-  void put(NodeId node) {
-    if (mentions_[node] < 2) return;
-    memo_[node] = next_memo_;
-    put_number(next_memo_++);
-  }
-
-  // Texts and names that the writer itself repeats: "storage", "cpu", "c torch._utils …".
-  void once(const std::string& opcodes) {
-    const auto [at, is_new] = repeated_.try_emplace(opcodes, next_memo_);
-    if (!is_new) return get_number(at->second);
-    out_ += opcodes;
-    put_number(next_memo_++);
-  }
-
-  void global(std::string_view module, std::string_view name) {
-    once("c" + std::string(module) + "\n" + std::string(name) + "\n");
-  }
-
-  static std::string text_opcodes(std::string_view text) {
-    const auto nbytes = static_cast<std::uint32_t>(text.size());
-    std::string opcodes = "X";
-    opcodes.append(reinterpret_cast<const char*>(&nbytes), 4);
-    return opcodes += text;
-  }
-
-  void integer(std::int64_t value) {
-    if (value >= 0 && value < 256) {
-      number('K', static_cast<std::uint8_t>(value));
-    } else if (value >= 0 && value < 65536) {
-      number('M', static_cast<std::uint16_t>(value));
-    } else if (value >= INT32_MIN && value <= INT32_MAX) {
-      number('J', static_cast<std::int32_t>(value));
-    } else {
-      std::uint8_t nbytes = 8;  // the fewest that keep the sign
-      while (nbytes > 1 && value >> (8 * nbytes - 9) == (value < 0 ? -1 : 0)) --nbytes;
-      number('\x8A', nbytes);
-      out_.append(reinterpret_cast<const char*>(&value), nbytes);
-    }
-  }
-
-  void big_integer(std::string_view bytes) {
-    if (bytes.size() < 256) {
-      number('\x8A', static_cast<std::uint8_t>(bytes.size()));
-    } else {
-      number('\x8B', static_cast<std::uint32_t>(bytes.size()));
-    }
-    out_ += bytes;
-  }
-
-  void real(double value) { number('G', __builtin_bswap64(std::bit_cast<std::uint64_t>(value))); }
-
-  void dims(std::span<const std::int64_t> values) {
-    if (values.empty()) {
-      out_ += ')';
-      return;
-    }
-    if (values.size() > 3) out_ += '(';
-    for (const std::int64_t value : values) integer(value);
-    constexpr char ends[] = {'t', '\x85', '\x86', '\x87'};
-    out_ += ends[values.size() > 3 ? 0 : values.size()];
-  }
-
-  void empty_ordered_dict() {
-    global("collections", "OrderedDict");
-    out_ += ")R";
-  }
-
-  void bytes(std::string_view value) {
-    global("_codecs", "encode");
-    std::string text;
-    for (const char c : value) {  // each byte as the character of that number
-      const auto u = static_cast<unsigned char>(c);
-      if (u < 0x80) {
-        text += c;
-      } else {
-        text += static_cast<char>(0xC0 | u >> 6);
-        text += static_cast<char>(0x80 | (u & 0x3F));
-      }
-    }
-    out_ += text_opcodes(text);
-    once(text_opcodes("latin1"));
-    out_ += "\x86R";
-  }
-
-  void storage(std::uint32_t number_of_storage) {
-    const StorageRecord& record = records_[number_of_storage];
-    const std::string_view storage_class = info(record.dtype).storage_class;
-    out_ += '(';
-    once(text_opcodes("storage"));
-    if (storage_class.empty() || record.dtype == Dtype::uint8) {
-      const bool untyped = storage_class.empty();
-      global(untyped ? "torch.storage" : "torch", untyped ? "UntypedStorage" : "ByteStorage");
-    } else {
-      global("torch", storage_class);
-    }
-    out_ += text_opcodes(record.key);
-    once(text_opcodes(record.location));
-    integer(static_cast<std::int64_t>(record.nbytes / itemsize(record.dtype)));
-    out_ += "tQ";
-  }
-
-  // Calls of torch._utils._rebuild_…; with attributes also of what keeps them.
-  void tensor(NodeId node) {
-    const TensorRow& row = nodes_.row(node);
-    const NodeId attributes = nodes_.attributes(node);
-    if (attributes != kNoNode) {
-      if (row.is_parameter) {
-        global("torch._utils", "_rebuild_parameter_with_state");
-        out_ += '(';
-        plain_tensor(node, false);
-        out_ += row.requires_grad ? '\x88' : '\x89';
-        empty_ordered_dict();
-        push(Step::put, node);
-        push_text("tR");
-        push_child(attributes);
+  void execute() {
+    const Step step = steps_.back();
+    if (step.what == Step::items) return next_item(nodes_.items(step.node), 1, Opcode::APPENDS);
+    if (step.what == Step::entries)
+      return next_item(nodes_.entries(step.node), 2, Opcode::SETITEMS);
+    steps_.pop_back();
+    switch (step.what) {
+      case Step::opcode:
+        return out_.add(step.code);
+      case Step::put:
+        return put(step.node);
+      case Step::end_tuple:
+        return end_tuple(step.node);
+      case Step::child:
+        return write(step.node);
+      case Step::items:
+      case Step::entries:
         return;
-      }
-      global("torch._tensor", "_rebuild_from_type_v2");
-      out_ += '(';
-      plain_tensor(node, true);
-      push(Step::put, node);
-      push_text("tR");
-      push_child(attributes);
-      return;
     }
-    if (row.is_parameter) {
-      global("torch._utils", "_rebuild_parameter");
-      plain_tensor(node, false);
-      out_ += row.requires_grad ? '\x88' : '\x89';
-      empty_ordered_dict();
-      out_ += "\x87R";
-    } else {
-      plain_tensor(node, false);
-    }
-    put(node);
   }
 
-  // The call itself, or as the function, type and arguments that _rebuild_from_type_v2 takes.
-  void plain_tensor(NodeId node, bool as_parts) {
-    const TensorRow& row = nodes_.row(node);
-    const bool requires_grad = row.requires_grad && !row.is_parameter;
-    const auto call = [&](std::string_view function) {
-      global("torch._utils", function);
-      if (as_parts) global("torch", "Tensor");
-      out_ += '(';
-    };
-    const bool on_meta = row.storage == TensorRow::kNoStorage || records_[row.storage].key.empty();
-    if (on_meta) {
-      call("_rebuild_meta_tensor_no_storage");
-      global("torch", name(row.dtype));
-      dims(nodes_.shape(node));
-      dims(nodes_.stride(node));
-      out_ += requires_grad ? '\x88' : '\x89';
-    } else {
-      const bool untyped = info(row.dtype).storage_class.empty();
-      call(untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
-      storage(row.storage);
-      const std::uint64_t bits = info(row.dtype).bits;
-      integer(row.storage_offset -
-              static_cast<std::int64_t>(records_[row.storage].begin * 8 / bits));
-      dims(nodes_.shape(node));
-      dims(nodes_.stride(node));
-      out_ += requires_grad ? '\x88' : '\x89';
-      empty_ordered_dict();
-      if (untyped) global("torch", name(row.dtype));
-      if (row.conj || row.neg) {
-        out_ += '}';
-        for (const auto& [bit, name_of_bit] :
-             {std::pair(row.conj, "conj"), std::pair(row.neg, "neg")}) {
-          if (bit) out_ += text_opcodes(name_of_bit) + "\x88s";
-        }
-      }
-    }
-    out_ += as_parts ? "t" : "tR";
+  // Writes one more item of a container (of a dict, a key and a value), or ends a batch of them.
+  void next_item(std::span<const NodeId> parts, std::size_t width, Opcode end_of_batch) {
+    Step& step = steps_.back();
+    const std::size_t at = step.at;
+    const bool is_between_batches = at % (kBatch * width) == 0;
+    if (at > 0 && (at == parts.size() || is_between_batches)) out_.add(end_of_batch);
+    if (at == parts.size()) return steps_.pop_back();
+    if (is_between_batches) out_.add(Opcode::MARK);
+    step.at += width;
+    for (std::size_t i = width; i-- > 0;) push(Step::child, parts[at + i]);
+  }
+
+  // Only what is mentioned twice needs a place in the memo.
+  void put(NodeId node) {
+    if (mentions_[node] >= 2) memo_[node] = out_.put();
   }
 
   void end_tuple(NodeId node) {
     const std::size_t count = nodes_.items(node).size();
-    if (memo_[node] != kNoNode) {  // it is in itself: what was just built is taken back
-      out_ += count > 3 ? std::string("1") : std::string(count, '0');
-      get_number(memo_[node]);
-      return;
+    if (memo_[node] !=
+        kNoNode) {  // it holds itself: takes back what was just written, as Lib/pickle.py
+      if (needs_mark(count))
+        out_.add(Opcode::POP_MARK);
+      else
+        for (std::size_t i = 0; i < count; ++i) out_.add(Opcode::POP);
+      return out_.get(memo_[node]);
     }
-    constexpr char ends[] = {'t', '\x85', '\x86', '\x87'};
-    out_ += ends[count > 3 ? 0 : count];
+    out_.add(tuple_opcode(count));
     if (nodes_.kind(node) == ValueKind::tuple) put(node);
   }
 
-  // A name alone is refused too: who loads it imports its module.
-  void require_plain(NodeId named) const {
-    if (allow_objects_) return;
-    const std::string_view module = nodes_.module_of(named), name = nodes_.name_of(named);
-    if (is_plain_data(module, name)) return;
-    throw UnsafePickleError(
-        std::string(module) + "." + std::string(name) +
-        " is not plain data and is not written; allow_objects writes it as it was read");
+  // Throws for a name that is only mentioned too: a program that loads it imports its module.
+  void require_plain(NodeId global) const {
+    const std::string_view module = nodes_.module_of(global), name = nodes_.name_of(global);
+    if (allow_objects_ || is_plain_data(module, name)) return;
+    throw UnsafePickleError(std::string(module) + "." + std::string(name) +
+                            " is not plain data and is not written; with allow_objects it is "
+                            "written as it was read");
   }
 
-  void object(NodeId node) {
+  void write(NodeId node) {
+    if (memo_[node] != kNoNode) return out_.get(memo_[node]);
+    switch (nodes_.kind(node)) {
+      case ValueKind::none:
+        return out_.add(Opcode::NONE);
+      case ValueKind::boolean:
+        return out_.boolean(nodes_.as_boolean(node));
+      case ValueKind::integer:
+        return static_cast<void>(out_.encoder().add_integer(nodes_.as_integer(node)));
+      case ValueKind::big_integer:
+        return static_cast<void>(out_.encoder().add_big_integer(nodes_.as_text(node)));
+      case ValueKind::real:
+        return static_cast<void>(out_.encoder().add_real(nodes_.as_real(node)));
+      case ValueKind::complex:
+        return write_complex(out_, nodes_.as_complex(node));
+      case ValueKind::text:
+        out_.text(nodes_.as_text(node));
+        return put(node);
+      case ValueKind::bytes:
+        write_bytes(out_, nodes_.as_text(node));
+        return put(node);
+      case ValueKind::bytearray:
+        write_bytearray(out_, nodes_.as_text(node));
+        return put(node);
+      case ValueKind::dtype:
+        return out_.global("torch", name(nodes_.as_dtype(node)));
+      case ValueKind::global:
+        require_plain(node);
+        return out_.global(nodes_.module_of(node), nodes_.name_of(node));
+      case ValueKind::device:
+        write_device(out_, nodes_.as_text(node));
+        return put(node);
+      case ValueKind::tensor:
+        return write_tensor(node);
+      case ValueKind::storage:
+        return tensors_.write_storage(nodes_.storage_number(node));
+      case ValueKind::list:
+        return begin(node, Opcode::EMPTY_LIST, Step::items);
+      case ValueKind::dict:
+        return begin(node, Opcode::EMPTY_DICT, Step::entries);
+      case ValueKind::ordered_dict:
+        return write_ordered_dict(node);
+      case ValueKind::set:
+        return write_set(node, "set");
+      case ValueKind::frozenset:
+        return write_set(node, "frozenset");
+      case ValueKind::size:
+        out_.global("torch", "Size");
+        push_call_of_one(node);
+        return write_tuple(node);
+      case ValueKind::tuple:
+        return write_tuple(node);
+      case ValueKind::object:
+        return write_object(node);
+    }
+  }
+
+  // The opcodes behind the one argument of a call.
+  void push_call_of_one(NodeId node) {
+    push(Step::put, node);
+    push(Opcode::REDUCE);
+    push(Opcode::TUPLE1);
+  }
+
+  void begin(NodeId node, Opcode empty, Step::What contents) {
+    out_.add(empty);
+    put(node);
+    push(contents, node);
+  }
+
+  void write_tensor(NodeId node) {
+    const NodeId attributes = nodes_.attributes(node);
+    if (attributes == kNoNode) {
+      tensors_.write(node);
+      return put(node);
+    }
+    tensors_.begin_with_attributes(node);
+    push(Step::put, node);
+    push(Opcode::REDUCE);
+    push(Opcode::TUPLE);
+    push(Step::child, attributes);
+  }
+
+  void push_attributes(NodeId node) {
+    const NodeId attributes = nodes_.attributes(node);
+    if (attributes == kNoNode) return;
+    push(Opcode::BUILD);
+    push(Step::child, attributes);
+  }
+
+  void write_ordered_dict(NodeId node) {
+    out_.empty_ordered_dict();
+    put(node);
+    push_attributes(node);
+    push(Step::entries, node);
+  }
+
+  // Protocol 2 has no opcode for sets: a call with a list.
+  void write_set(NodeId node, std::string_view name) {
+    out_.global("__builtin__", name);
+    out_.add(Opcode::EMPTY_LIST);
+    push_call_of_one(node);
+    push(Step::items, node);
+  }
+
+  void write_tuple(NodeId node) {
+    const auto items = nodes_.items(node);
+    if (items.empty()) return out_.add(Opcode::EMPTY_TUPLE);
+    if (needs_mark(items.size())) out_.add(Opcode::MARK);
+    push(Step::end_tuple, node);
+    for (std::size_t i = items.size(); i-- > 0;) push(Step::child, items[i]);
+  }
+
+  void write_object(NodeId node) {
     const auto parts = nodes_.items(node);
     const NodeId callable = parts[kCallable];
     if (nodes_.kind(callable) != ValueKind::global)
-      throw UnsupportedError("an object that was made by what is no class or function");
+      throw UnsupportedError("an object that no class or function made cannot be written");
     require_plain(callable);
     if (nodes_.made(node) == Made::by_new_with_keywords) {
       throw UnsupportedError(
           "an object of " + std::string(nodes_.name_of(callable)) +
           " that was made with keyword arguments cannot be written in pickle protocol 2");
     }
-    if (const NodeId attributes = nodes_.attributes(node); attributes != kNoNode) {
-      push_text("b");
-      push_child(attributes);
-    }
+    push_attributes(node);
     if (parts[kDictItems] != kNoNode) push(Step::entries, parts[kDictItems]);
     if (parts[kListItems] != kNoNode) push(Step::items, parts[kListItems]);
     push(Step::put, node);
-    push_text(nodes_.made(node) == Made::by_new ? "\x81" : "R");
-    push_child(parts[kArguments]);
-    push_child(callable);
-  }
-
-  void write(NodeId node) {
-    if (memo_[node] != kNoNode) return get_number(memo_[node]);
-    const ValueKind kind = nodes_.kind(node);
-    switch (kind) {
-      case ValueKind::none:
-        out_ += 'N';
-        return;
-      case ValueKind::boolean:
-        out_ += nodes_.as_boolean(node) ? '\x88' : '\x89';
-        return;
-      case ValueKind::integer:
-        integer(nodes_.as_integer(node));
-        return;
-      case ValueKind::big_integer:
-        big_integer(nodes_.as_text(node));
-        return;
-      case ValueKind::real:
-        real(nodes_.as_real(node));
-        return;
-      case ValueKind::complex: {
-        const auto [re, im] = nodes_.as_complex(node);
-        global("__builtin__", "complex");
-        real(re);
-        real(im);
-        out_ += "\x86R";
-        return;
-      }
-      case ValueKind::text:
-        out_ += text_opcodes(nodes_.as_text(node));
-        return put(node);
-      case ValueKind::bytes:
-        bytes(nodes_.as_text(node));
-        return put(node);
-      case ValueKind::bytearray:
-        global("__builtin__", "bytearray");
-        bytes(nodes_.as_text(node));
-        out_ += "\x85R";
-        return put(node);
-      case ValueKind::dtype:
-        return global("torch", name(nodes_.as_dtype(node)));
-      case ValueKind::global:
-        require_plain(node);
-        return global(nodes_.module_of(node), nodes_.name_of(node));
-      case ValueKind::device: {
-        const std::string_view text = nodes_.as_text(node);
-        const std::size_t colon = text.find(':');
-        global("torch", "device");
-        out_ += text_opcodes(text.substr(0, colon));
-        if (colon == std::string_view::npos) {
-          out_ += "\x85R";
-        } else {
-          integer(std::strtoll(std::string(text.substr(colon + 1)).c_str(), nullptr, 10));
-          out_ += "\x86R";
-        }
-        return put(node);
-      }
-      case ValueKind::tensor:
-        return tensor(node);
-      case ValueKind::storage:
-        storage(nodes_.storage_number(node));
-        return;
-      case ValueKind::list:
-        out_ += ']';
-        put(node);
-        return push(Step::items, node);
-      case ValueKind::dict:
-        out_ += '}';
-        put(node);
-        return push(Step::entries, node);
-      case ValueKind::ordered_dict:
-        empty_ordered_dict();
-        put(node);
-        if (const NodeId attributes = nodes_.attributes(node); attributes != kNoNode) {
-          push_text("b");
-          push_child(attributes);
-        }
-        return push(Step::entries, node);
-      case ValueKind::set:
-      case ValueKind::frozenset:
-        global("__builtin__", kind == ValueKind::set ? "set" : "frozenset");
-        out_ += ']';
-        push(Step::put, node);
-        push_text("\x85R");
-        return push(Step::items, node);
-      case ValueKind::size:
-        global("torch", "Size");
-        push(Step::put, node);
-        push_text("\x85R");
-        [[fallthrough]];
-      case ValueKind::tuple: {
-        const auto items = nodes_.items(node);
-        if (items.empty()) {
-          out_ += ')';
-          return;
-        }
-        if (items.size() > 3) out_ += '(';
-        push(Step::end_tuple, node);
-        for (std::size_t i = items.size(); i-- > 0;) push_child(items[i]);
-        return;
-      }
-      case ValueKind::object:
-        return object(node);
-    }
+    push(nodes_.made(node) == Made::by_new ? Opcode::NEWOBJ : Opcode::REDUCE);
+    push(Step::child, parts[kArguments]);
+    push(Step::child, callable);
   }
 
   const NodeTable& nodes_;
-  std::span<const StorageRecord> records_;
-  bool allow_objects_;
-  std::vector<std::uint32_t> mentions_;  // only what is mentioned twice needs a place in the memo
-  std::vector<std::uint32_t> memo_;
-  std::map<std::string, std::uint32_t> repeated_;
-  std::uint32_t next_memo_ = 0;
-  std::string out_;
+  const bool allow_objects_;
+  const std::vector<std::uint32_t> mentions_;
+  std::vector<std::uint32_t> memo_;  // numbers, by node; kNoNode: not stored
+  PickleOutput out_;
+  TensorWriter tensors_;
   std::vector<Step> steps_;
 };
 

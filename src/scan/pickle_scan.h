@@ -1,4 +1,4 @@
-// Walks a pickle's opcodes, all that Python has, for the names it uses. It keeps just enough of a stack to tell what is
+// Walks the opcodes of a pickle, all that Python has, for the names it uses. It keeps just enough of a stack to tell what is
 // called, goes on where a loader would fail, and never allocates what the pickle claims.
 #pragma once
 
@@ -12,10 +12,11 @@ namespace transload {
 
 struct PickleScan {
   std::vector<PickleUse> uses;  // each name and way once, in the order of the first
-  std::size_t nbytes = 0;       // up to and with STOP, or to where it breaks
-  std::string broken;           // why it does; empty: it came to STOP
+  std::size_t nbytes = 0;       // up to and including STOP, or to where it breaks
+  std::string broken;           // why it does, with the offset; empty: the walk came to STOP
 };
 
+// `member` goes into the uses: the name of the archive member, or "" for a file of its own.
 PickleScan scan_pickle(std::span<const std::byte> bytes, const std::string& member);
 
 }  // namespace transload

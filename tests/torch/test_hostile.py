@@ -111,7 +111,7 @@ WAYS = {
     "what torch calls for what it calls": ("sympy.sympify", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") + b"(" +
                                            glob("torch._tensor", "_rebuild_from_type_v2") + PLAIN + b"(" + glob("sympy", "sympify") +
                                            PLAIN + b"(" + text("x") + b"t}t}tR"),
-    "arguments made by a call": ("a value that is no name", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") +
+    "arguments made by a call": ("a value that is not a name", b"\x80\x02" + glob("torch._tensor", "_rebuild_from_type_v2") +
                                  glob("builtins", "tuple") + b"(" + glob("torch", "Tensor") + b"l\x85RR"),
     "what a list's append is": ("my_package.run_it", b"\x80\x02" + glob("argparse", "Namespace") + b")R}" + text("append") +
                                 glob("my_package", "run_it") + b"sb" + text("x") + b"a"),
@@ -185,7 +185,7 @@ def test_every_name_is_told_and_refused(tmp_path):
         assert f"{module}.{name}" in dangerous_names(found), found
         if module.split(".")[0] in ("my_package", "weird"):  # a function of the user's: kept as an inert object
             continue
-        assert f" {module}.{name}, which is no plain data" in refused(path)
+        assert f" {module}.{name}, which is not plain data" in refused(path)
 
 
 @pytest.mark.parametrize("way", WAYS)
