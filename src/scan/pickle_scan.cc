@@ -5,6 +5,7 @@
 #include <charconv>
 #include <map>
 #include <optional>
+#include <unordered_map>
 
 #include "pickle/globals.h"
 #include "pickle/memo.h"
@@ -48,10 +49,6 @@ struct GlobalName {
       : module(text.substr(0, text.find('\n'))), name(text.substr(text.find('\n') + 1)) {}
   std::string_view module, name;
 };
-
-Constructor constructor_of(const GlobalName& of) {
-  return transload::constructor_of(of.module, of.name);
-}
 
 std::string shown(std::string text) {
   const std::size_t line = text.find('\n');
@@ -178,11 +175,8 @@ class Uses {
   void set_offset(std::size_t offset) { offset_ = offset; }
 
   void add(How how, std::string name, Verdict verdict) {
-    const auto [at, is_new] = seen_.try_emplace({how, name}, uses_.size());
-    if (!is_new) {
-      ++uses_[at->second].count;
-      return;
-    }
+    if (count_again(how, name)) return;
+    seen_.emplace(std::pair(how, name), uses_.size());
     uses_.push_back({how, verdict, std::move(name), member_, offset_, 1});
     if (uses_.size() > kMaxUses) throw Broken{"uses more names than a model does"};
   }
@@ -190,7 +184,7 @@ class Uses {
   void add_use(How how, const Known& of) {
     switch (of.kind) {
       case Known::Kind::global:
-        return add(how, shown(texts_[of]), verdict_of(of, how));
+        return add_judged(how, of);
       case Known::Kind::result:  // the result of a call is called: it may be anything
         return add(how, shown(texts_[of]) + "()", Verdict::runs_code);
       case Known::Kind::
@@ -207,7 +201,7 @@ class Uses {
       case Known::Kind::global:
         return add(How::set_state, shown(texts_[of]) + " itself", Verdict::runs_code);
       case Known::Kind::result:
-        return add(How::set_state, shown(texts_[of]), verdict_of(of, How::set_state));
+        return add_judged(How::set_state, of);
       case Known::Kind::looked_up:
         return add(How::set_state, "what was looked up, itself", Verdict::runs_code);
       default:
@@ -218,9 +212,19 @@ class Uses {
   std::vector<PickleUse> take() { return std::move(uses_); }
 
  private:
-  Verdict verdict_of(const Known& global, How how) const {
+  // Judges each name once: a checkpoint calls the same few for each of its tensors.
+  void add_judged(How how, const Known& global) {
+    std::string name = shown(texts_[global]);
+    if (count_again(how, name)) return;
     const GlobalName of(texts_[global]);
-    return judge_global(of.module, of.name, how).verdict;
+    add(how, std::move(name), judge_global(of.module, of.name, how).verdict);
+  }
+
+  bool count_again(How how, const std::string& name) {
+    const auto found = seen_.find({how, name});
+    if (found == seen_.end()) return false;
+    ++uses_[found->second].count;
+    return true;
   }
 
   const Texts& texts_;
@@ -430,12 +434,20 @@ class Scanner {
     call(How::call, callable, arguments);
   }
 
+  Constructor constructor_of_global(const Known& global) {
+    const auto [at, is_new] = constructors_.try_emplace(global.text, Constructor::none);
+    if (is_new) {
+      const GlobalName of(texts_[global]);
+      at->second = constructor_of(of.module, of.name);
+    }
+    return at->second;
+  }
+
   // getattr(class, "name") gives the name "class.name".
   bool get_attribute(const Known& callable, const Known& arguments) {
     const bool is_attribute =
         arguments.kind == Kind::attribute || arguments.kind == Kind::attribute_of_result;
-    if (!is_attribute || constructor_of(GlobalName(texts_[callable])) != Constructor::attribute)
-      return false;
+    if (!is_attribute || constructor_of_global(callable) != Constructor::attribute) return false;
     const GlobalName of(texts_[arguments]);
     if (arguments.kind == Kind::attribute) {
       uses_.add(How::mention, shown(texts_[arguments]),
@@ -453,7 +465,7 @@ class Scanner {
     const bool is_global = callable.kind == Kind::global;
     if (is_global && get_attribute(callable, arguments)) return;
     uses_.add_use(how, callable);
-    if (is_global && calls_its_first_argument(constructor_of(GlobalName(texts_[callable])))) {
+    if (is_global && calls_its_first_argument(constructor_of_global(callable))) {
       const bool is_known =
           arguments.kind == Kind::tuple_of_global || arguments.kind == Kind::attribute;
       uses_.add_use(How::call, is_known ? Known{Kind::global, arguments.text} : Known{});
@@ -475,6 +487,7 @@ class Scanner {
   PickleMemo<Known> memo_;
   Texts texts_;
   Uses uses_;
+  std::unordered_map<std::uint32_t, Constructor> constructors_;  // by the number of the name
 };
 
 }  // namespace
