@@ -2,6 +2,7 @@
 // Facts: CPython, Lib/pickle.py, _Pickler.
 #include "pickle/writer.h"
 
+#include "pickle/cycles.h"
 #include "pickle/globals.h"
 #include "pickle/pickle_output.h"
 #include "pickle/tensor_writer.h"
@@ -66,10 +67,15 @@ class Writer {
       : nodes_(state.nodes()),
         allow_objects_(allow_objects),
         mentions_(nodes_.mentions()),
+        has_cycle_(has_cycle(nodes_)),
         memo_(nodes_.size(), kNoNode),
         tensors_(nodes_, records, out_) {}
 
   std::string run() {
+    if (has_cycle_ && has_cycle_without_container(nodes_))
+      throw UnsupportedError(
+          "a set or the arguments of an object hold that value itself, which pickle protocol 2 "
+          "cannot write");
     out_.encoder().add(Opcode::PROTO, std::int64_t{kProtocol});
     push(Step::child, nodes_.root);
     while (!steps_.empty()) execute();
@@ -122,9 +128,9 @@ class Writer {
     for (std::size_t i = width; i-- > 0;) push(Step::child, parts[at + i]);
   }
 
-  // Only what is mentioned twice needs a place in the memo.
+  // Only what is mentioned twice needs a place in the memo. Where a value holds itself, what is on the way back to it does too.
   void put(NodeId node) {
-    if (mentions_[node] >= 2) memo_[node] = out_.put();
+    if (mentions_[node] >= 2 || has_cycle_) memo_[node] = out_.put();
   }
 
   void end_tuple(NodeId node) {
@@ -286,6 +292,7 @@ class Writer {
   const NodeTable& nodes_;
   const bool allow_objects_;
   const std::vector<std::uint32_t> mentions_;
+  const bool has_cycle_;
   std::vector<std::uint32_t> memo_;  // numbers, by node; kNoNode: not stored
   PickleOutput out_;
   TensorWriter tensors_;
