@@ -1,17 +1,17 @@
-// The pickle machine with PyTorch's names. What it reads is the same written and read again. What it reads without
-// objects, scan calls harmless.
+// The pickle reader with PyTorch's names. What it reads is written and read again as the same. What it reads with
+// refuse_objects, the scanner judges harmless.
 #include <cstdio>
 
 #include "pickle/reader.h"
-#include "scan/pickle_scan.h"
-#include "pickle/writer.h"
 #include "pickle/rebuild.h"
+#include "pickle/writer.h"
+#include "scan/pickle_scan.h"
 #include "values/node_table.h"
 
 namespace transload {
 namespace {
 
-constexpr std::uint64_t kMaxNbytes = 1 << 20;  // of what a storage claims: there are no bytes
+constexpr std::uint64_t kMaxNbytes = 1 << 20;  // that a storage claims: there are no bytes
 
 struct Pickle {
   Index index;
@@ -56,7 +56,8 @@ void write_and_read_again(const Pickle& pickle) {
 
 void compare_with_scan(std::span<const std::byte> bytes) {
   const PickleScan scan = scan_pickle(bytes, "");
-  if (!scan.broken.empty()) fail("read, but to scan it is broken: " + scan.broken);
+  if (!scan.broken.empty())
+    fail("the reader reads it, but the scanner calls it broken: " + scan.broken);
   try {
     read(bytes, {.refuse_objects = true});
   } catch (const Error&) {
@@ -64,7 +65,8 @@ void compare_with_scan(std::span<const std::byte> bytes) {
   }
   for (const PickleUse& use : scan.uses) {
     const bool is_call = use.how != PickleUse::How::mention;
-    if (is_call && use.verdict == Verdict::runs_code) fail("plain data, but it runs " + use.name);
+    if (is_call && use.verdict == Verdict::runs_code)
+      fail("the reader calls it plain data, but the scanner says that it runs " + use.name);
   }
 }
 

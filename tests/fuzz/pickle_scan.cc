@@ -1,4 +1,4 @@
-// The scanner's pickle machine, which has every opcode and goes on where a loader would stop.
+// The scanner, which knows every opcode and goes on where a loader would stop.
 #include <cstdlib>
 
 #include "scan/pickle_scan.h"

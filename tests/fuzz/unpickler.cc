@@ -1,4 +1,4 @@
-// Against Python's own unpickler, which may use a few harmless names only: what both accept is the same tree.
+// The pickle reader against Python's own unpickler, which is allowed a few harmless names. What both accept is the same tree.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
