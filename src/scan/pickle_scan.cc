@@ -64,6 +64,16 @@ class Texts {
 
   const std::string& operator[](const Known& value) const { return *texts_[value.text]; }
 
+  // Looked up once for each name.
+  Constructor constructor(const Known& global) {
+    const auto [at, is_new] = constructors_.try_emplace(global.text, Constructor::none);
+    if (is_new) {
+      const GlobalName of((*this)[global]);
+      at->second = constructor_of(of.module, of.name);
+    }
+    return at->second;
+  }
+
   Known global(std::string_view module, std::string_view name) {
     return {Known::Kind::global, number_of(std::string(module.substr(0, kMaxName)) + "\n" +
                                            std::string(name.substr(0, kMaxName)))};
@@ -114,6 +124,7 @@ class Texts {
   std::size_t nbytes_ = 0;
   std::map<std::string, std::uint32_t> numbers_;
   std::vector<const std::string*> texts_;
+  std::unordered_map<std::uint32_t, Constructor> constructors_;  // by the number of the name
 };
 
 // The number of a memo entry, in digits. Python takes other spellings too, as "+1" and "0_1": of those, nothing.
@@ -434,20 +445,11 @@ class Scanner {
     call(How::call, callable, arguments);
   }
 
-  Constructor constructor_of_global(const Known& global) {
-    const auto [at, is_new] = constructors_.try_emplace(global.text, Constructor::none);
-    if (is_new) {
-      const GlobalName of(texts_[global]);
-      at->second = constructor_of(of.module, of.name);
-    }
-    return at->second;
-  }
-
   // getattr(class, "name") gives the name "class.name".
   bool get_attribute(const Known& callable, const Known& arguments) {
     const bool is_attribute =
         arguments.kind == Kind::attribute || arguments.kind == Kind::attribute_of_result;
-    if (!is_attribute || constructor_of_global(callable) != Constructor::attribute) return false;
+    if (!is_attribute || texts_.constructor(callable) != Constructor::attribute) return false;
     const GlobalName of(texts_[arguments]);
     if (arguments.kind == Kind::attribute) {
       uses_.add(How::mention, shown(texts_[arguments]),
@@ -465,7 +467,7 @@ class Scanner {
     const bool is_global = callable.kind == Kind::global;
     if (is_global && get_attribute(callable, arguments)) return;
     uses_.add_use(how, callable);
-    if (is_global && calls_its_first_argument(constructor_of_global(callable))) {
+    if (is_global && calls_its_first_argument(texts_.constructor(callable))) {
       const bool is_known =
           arguments.kind == Kind::tuple_of_global || arguments.kind == Kind::attribute;
       uses_.add_use(How::call, is_known ? Known{Kind::global, arguments.text} : Known{});
@@ -487,7 +489,6 @@ class Scanner {
   PickleMemo<Known> memo_;
   Texts texts_;
   Uses uses_;
-  std::unordered_map<std::uint32_t, Constructor> constructors_;  // by the number of the name
 };
 
 }  // namespace
