@@ -38,19 +38,10 @@ MAY_INCLUDE_INTERNALS = {
     ("python/to_python.cc", "values/node_table.h"),
 }
 MAY_BE_LONG = {
-    "src/archive/zip_read.cc",
-    "src/format/torch_zip.cc",
-    "src/pickle/rebuild.cc",
-    "src/scan.cc",
-    "src/scan/pickle_scan.cc",
 }
 MAY_HAVE_A_LONG_CLASS = {
     ("src/format/safetensors_header.cc", "HeaderHandler"),
-    ("src/pickle/reader.cc", "Machine"),
-    ("src/pickle/writer.cc", "Writer"),
     ("src/plan/plan_load.cc", "Planner"),
-    ("src/scan.cc", "FileScan"),
-    ("src/scan/pickle_scan.cc", "Scanner"),
     ("src/transfer/engine.cc", "Loader"),
 }
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 ALLOWED = {
-    ".ci", ".clang-format", ".clang-tidy", ".gitignore", "CMakeLists.txt", "CMakePresets.json", "LICENSE", "Makefile",
+    "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ".ci", ".clang-format", ".clang-tidy", ".gitignore", "CMakeLists.txt", "CMakePresets.json", "LICENSE", "Makefile",
     "README.md", "bench", "cli", "cmake", "docs", "examples", "include", "pyproject.toml", "python", "src", "tests",
 }
 
