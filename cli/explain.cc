@@ -12,7 +12,7 @@ namespace transload::cli {
 void explain(const LoadArguments& arguments) {
   const Index index = open(arguments.file, arguments.options.open);
   const Plan plan = plan_load(index, arguments.options);
-  std::cout << str(plan, index);
+  std::cout << str(plan);
   for (const DeviceNeed& need : plan.devices) {
     for (const MemoryUse& use : memory_for(index, arguments.options.map_location)) {
       if (use.device != need.device || use.total == 0) continue;

@@ -228,7 +228,7 @@ int run(int argc, char** argv) {
   if (explain_command) finish(explained_texts, explained.options), explain(explained);
   if (load_command) finish(loaded_texts, loaded.options), load_file(loaded);
   if (convert_command) {
-    finish(converted_texts, converted.save.map_location, converted.save.select);
+    finish(converted_texts, converted.save.locations, converted.save.select);
     convert_file(converted);
   }
   if (scan_command) return scan_files(scanned) ? kDone : kInputAtFault;

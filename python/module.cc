@@ -278,7 +278,7 @@ nb::dict plan_of(const Opened& opened, const nb::dict& options) {
     plan = plan_load(index, load);
   }
   nb::dict data;
-  data["text"] = str(plan, index);
+  data["text"] = str(plan);
   nb::list devices, storages;
   for (const DeviceNeed& need : plan.devices) {
     nb::dict one;
@@ -299,9 +299,9 @@ nb::dict plan_of(const Opened& opened, const nb::dict& options) {
     nb::dict one;
     one["keys"] = keys[s];
     one["location"] = index.locations[index.storages[s].location];
-    one["device"] = placement.target == Placement::kNowhere
+    one["device"] = placement.memory == Placement::kNowhere
                         ? "meta"
-                        : plan.targets[placement.target].device.str();
+                        : plan.memories[placement.memory].device.str();
     one["rule"] = plan.rules[placement.rule];
     one["nbytes"] = placement.nbytes;
     storages.append(one);
@@ -339,7 +339,7 @@ std::pair<std::uint64_t, std::vector<std::string>> save_object(nb::handle object
   saving.format = nb::cast<std::string>(options["format"]);
   saving.compact = nb::cast<bool>(options["compact"]);
   saving.allow_objects = nb::cast<bool>(options["allow_objects"]);
-  saving.map_location = map_location_of(options["map_location"]);
+  saving.locations = map_location_of(options["map_location"]);
   saving.io = io_of(options);
   for (const auto& [key, value] : nb::cast<Renames>(options["metadata"]))
     saving.metadata[key] = value;

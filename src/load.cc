@@ -1,41 +1,32 @@
-// Loading, top to bottom: file ► Index ► Plan ► Transfers ► tensors on their devices.
+// Loading, top to bottom: file ► Index ► Plan ► run ► tensors on their devices.
 //
-// open() (format/formats.cc) finds the format and reads what the file holds, no tensor's bytes. plan_load()
-// (plan/plan_load.cc) decides everything before anything has an effect. run_load() (transfer/engine.cc) moves each byte
-// once, straight to where it is to live. Filling tensors that already live is load_into.cc.
+// open() (format/) finds the format and reads what the file holds, except tensors' bytes. plan_load() (plan/) makes every
+// decision before any of them has an effect. run() (transfer/) moves each byte once, straight to where it will live.
+// Filling tensors that already live is load_into.cc.
 #include <set>
 
-#include "format/format.h"
 #include "io/file.h"
 #include "transfer/engine.h"
-#include "transfer/verify.h"
+#include "transfer/memories.h"
 #include "transload/transload.h"
+#include "verify.h"
 
 namespace transload {
-namespace {
-
-// Each stored storage over its place in the allocated targets. One that is not loaded, or goes to meta, has no bytes.
-std::vector<Storage> storages_in(const Plan& plan, std::span<const Storage> targets);
-
-}  // namespace
 
 StateDict load(const std::filesystem::path& path, const LoadOptions& options) {
-  return load(open(path, options.open), options);  // metadata only
+  return load(open(path, options.open), options);
 }
 
 StateDict load(const Index& index, const LoadOptions& options) {
-  // Every decision, before any effect; pure.
   const Plan plan = plan_load(index, options);
-  // Too little memory fails here, early.
-  const std::vector<Storage> targets = allocate_targets(plan, index, options.allocate);
-  if (options.verify) {
-    verify_metadata(index);
-    run_verified_load(plan, index, targets, options.io);
-  } else {
-    run_load(plan, index, targets, options.io);  // the only step that takes time
-  }
+  // Too little memory fails here, before anything is read.
+  const std::vector<Storage> memories = memories_of(plan, &index, options.allocate);
+  if (options.verify) verify_metadata(index, options.io);
+  Outcome outcome;
+  run(plan, {.index = &index, .memories = memories}, options.io, outcome);
+  if (options.verify) verify_loaded(index, plan, outcome, options.io);
   require_unchanged(index.files);
-  return plan.contents.over(storages_in(plan, targets));  // now over real bytes
+  return plan.contents.over(storages_in(plan, memories));
 }
 
 Plan plan_load(const Index& index, const LoadOptions& options) {
@@ -71,43 +62,4 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
   return memory;
 }
 
-VerifyResult verify(const std::filesystem::path& path, const IoOptions& io,
-                    const OpenOptions& open_options) {
-  const Index index = open(path, open_options);
-  verify_metadata(index);
-  VerifyResult result;
-  std::vector<std::uint32_t> all;
-  for (std::uint32_t p = 0; p < index.pieces.size(); ++p) {
-    const std::uint64_t nbytes = index.storages[index.pieces[p].storage].nbytes;
-    (index.pieces[p].crc32 ? result.checked_nbytes : result.unchecked_nbytes) += nbytes;
-    all.push_back(p);
-  }
-  verify_pieces(index, all, io);
-  return result;
-}
-
-namespace {
-
-std::vector<Storage> storages_in(const Plan& plan, std::span<const Storage> targets) {
-  std::vector<Storage> storages;
-  storages.reserve(plan.placements.size());
-  for (std::size_t s = 0; s < plan.placements.size(); ++s) {
-    const Placement& placement = plan.placements[s];
-    if (placement.target == Placement::kNowhere) {
-      storages.push_back(plan.contents.storages()[s]);
-      continue;
-    }
-    const Storage& target = targets[placement.target];
-    if (placement.offset == 0 && placement.nbytes == target.nbytes()) {
-      storages.push_back(target);
-      continue;
-    }
-    std::byte* const data = target.data() + placement.offset;
-    storages.emplace_back(target.device(), data, placement.nbytes,
-                          std::shared_ptr<void>(target.owner(), data));
-  }
-  return storages;
-}
-
-}  // namespace
 }  // namespace transload

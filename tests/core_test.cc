@@ -146,7 +146,7 @@ TEST_F(Load, ThePlanCountsEveryByteOnce) {
   ASSERT_EQ(plan.devices.size(), 1u);
   EXPECT_EQ(plan.devices[0].storage_nbytes, 484u);
   EXPECT_EQ(plan.transfer_nbytes, 484u);
-  EXPECT_EQ(plan.targets.size(), 1u);  // small storages lie in one slab
+  EXPECT_EQ(plan.memories.size(), 1u);  // small storages lie in one slab
   const auto before = memory_use(kCpu).allocated;
   const StateDict state = load(path("m.pt"));
   EXPECT_EQ(memory_use(kCpu).allocated - before, plan.devices[0].allocated);

@@ -32,7 +32,7 @@ class OnEmulatedDevices : public testing::Test {
     state_ = mixed_model();
     file_ = folder_ / "model.pt";
     save(state_, file_,
-         {.map_location = {"head.bias:cuda:1", "wide:cuda:2", "encoder.bias:cpu", "cuda:0"}});
+         {.locations = {"head.bias:cuda:1", "wide:cuda:2", "encoder.bias:cpu", "cuda:0"}});
   }
   void TearDown() override {
     reset();

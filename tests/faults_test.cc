@@ -69,7 +69,7 @@ class Faults : public testing::TestWithParam<std::string> {
     std::string name = (fs::temp_directory_path() / "transload-XXXXXX").string();
     folder_ = mkdtemp(name.data());
     file_ = folder_ / "model.pt";
-    save(mixed_model(), file_, {.map_location = {"head.bias:cuda:1", "cuda:0"}});
+    save(mixed_model(), file_, {.locations = {"head.bias:cuda:1", "cuda:0"}});
   }
   void TearDown() override { fs::remove_all(folder_); }
 

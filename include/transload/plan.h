@@ -1,4 +1,5 @@
-// Plan: every decision of a load or a fill, as plain data, made before any of it has an effect.
+// Plan: every decision of a load, fill, save, conversion, verification or copy, as plain data. It is made before any of
+// it has an effect; one engine carries it out.
 #pragma once
 
 #include <cstdint>
@@ -57,17 +58,19 @@ class MapLocation {
   std::vector<Rule> rules_;
 };
 
-// What is done to bytes between file and memory, in this order. One for each storage or tensor that needs it.
+// What is done to elements on their way, in this order.
 struct Steps {
   std::uint8_t swap_nbytes = 1;  // reverse each unit of so many bytes
   Dtype from = Dtype::uint8, to = Dtype::uint8;
   bool conj = false, neg = false;
-  std::optional<Box> box;  // none: in the order they come
+  // From the source's elements to the target's; none: the same order on both sides. Its origins count from the place
+  // that a transfer copies from and to; of a piece in a file, from the piece's first byte.
+  std::optional<Box> box;
 };
 
-// Memory to fill: a slab to allocate, for the storages that are placed in it, or a tensor's storage that already lives.
-// Or none to fill: a file of the Index's that is mapped as a whole.
-struct Target {
+// Memory that bytes are copied from or to: to be allocated, a storage that already lives, or a file of the Index
+// that is mapped as a whole.
+struct Memory {
   Device device;
   std::uint64_t nbytes;
   std::optional<Storage> existing{};
@@ -77,22 +80,49 @@ struct Target {
 // Where one storage of the Index goes.
 struct Placement {
   static constexpr std::uint32_t kNowhere = 0xFFFFFFFF;
-  std::uint32_t target = kNowhere;  // number in Plan::targets; kNowhere: meta, or not loaded
+  std::uint32_t memory = kNowhere;  // number in Plan::memories; kNowhere: meta, or not loaded
   std::uint32_t rule = 0;           // number in Plan::rules
-  std::uint64_t offset = 0;         // bytes from the start of the target
+  std::uint64_t offset = 0;         // bytes from the start of the memory
   std::uint64_t nbytes = 0;         // there; differs from the stored size if the dtype does
 };
 
-// One copy, at most one staging slot long. Without steps the bytes go straight in.
+// Where a transfer's bytes come from or go to.
+struct Place {
+  enum class Kind : std::uint8_t { none, file, memory } kind = Kind::none;
+  // Of a file: in Plan::inputs or Plan::outputs. Of a memory: in Plan::memories.
+  std::uint32_t number = 0;
+  std::uint64_t offset = 0;  // bytes
+};
+
+// One copy, at most one staging slot long if it is staged. Without steps the bytes are copied as they are.
+//
+// With a box, the transfer is a part of it: `numel` elements from number `first` on, in the box's order. A transfer that
+// is as long as the source bytes which those elements span reads all of them; a shorter one reads the elements alone.
 struct Transfer {
-  static constexpr std::uint32_t kAsIs = 0xFFFFFFFF;
-  std::uint32_t piece, target;
-  std::uint64_t piece_offset, nbytes;  // bytes of the piece, as stored
-  std::uint64_t target_offset;         // of the first byte; 0 with a box, which has its own
-  std::uint64_t first = 0, numel = 0;  // with a box: elements, by number in its order
-  std::uint32_t steps = kAsIs;         // number in Plan::steps
-  // what it fills: of a load the number of the storage, of a load_into that of the key
-  std::uint32_t fills = 0;
+  static constexpr std::uint32_t kAsIs = 0xFFFFFFFF, kNoPiece = 0xFFFFFFFF;
+  Place from;                // of a deflated piece: as if it lay inflated in the file
+  Place to;                  // with a box: of its target's origin
+  std::uint64_t nbytes = 0;  // that are read, before any step
+  std::uint64_t first = 0, numel = 0;
+  std::uint32_t steps = kAsIs;  // number in Plan::steps
+  std::uint32_t label = 0;      // number in Plan::keys, or of a storage; see Plan::keys
+  // Pieces of the Index and of the Layout. A number beyond those of an Index's pieces is one of its metadata members.
+  std::uint32_t reads = kNoPiece, writes = kNoPiece;
+};
+
+// How bytes get into and out of a file.
+enum class How : std::uint8_t {
+  cached,  // through the page cache
+  direct,  // past it, where stretches are long and aligned
+  mapped,  // by the memory mapping of the file
+};
+
+// A file that a plan reads or writes.
+struct FileUse {
+  std::string name;
+  How how = How::cached;
+  std::string why;           // for people
+  std::uint64_t nbytes = 0;  // of tensors, that are read from it or written to it
 };
 
 // What a plan needs of one device, in bytes.
@@ -107,21 +137,30 @@ struct DeviceNeed {
 };
 
 struct Plan {
-  // Of a load what will be there: selected, renamed and cast, every tensor on meta.
+  // Of a load what will be there: selected, renamed and cast, every tensor on meta. Of a save what is written.
   StateDict contents;
-  std::vector<std::string> rules;     // why storages go where they go, as the user wrote it
-  std::vector<Placement> placements;  // one per storage, not per tensor: tied weights stay tied
-  std::vector<Target> targets;
-  std::vector<Transfer> transfers;  // sorted by file, then offset
+  std::vector<std::string> rules;  // why storages go where they go, as the user wrote it
+  std::vector<Placement>
+      placements;  // of a load: one per storage, not per tensor; tied weights stay tied
+  std::vector<Memory> memories;
+  std::vector<FileUse> inputs;      // one for each of Index::files
+  std::vector<FileUse> outputs;     // one for each of Layout::files
+  std::vector<Transfer> transfers;  // in the order of the files read, or else written
   std::vector<Steps> steps;
-  std::vector<std::string> keys;      // of a load_into: what is filled, for Transfer::fills
-  std::vector<DeviceNeed> devices;    // those that the plan uses, and no others
-  std::uint64_t transfer_nbytes = 0;  // to be read from files
-  std::uint64_t slot_nbytes = 0;      // one staging slot: no transfer is longer
+  // Of a fill: what is filled, by Transfer::label. If there are none, a label is the number of a storage, which goes by
+  // the name of the first tensor of `contents` that uses it.
+  std::vector<std::string> keys;
+  std::vector<DeviceNeed> devices;  // that the plan fills, and no others
+  // Pieces that are read whole, each byte once: their CRC-32 is computed on the way. See Transfer::reads.
+  std::vector<std::uint32_t> checked;
+  bool sums_written = false;          // CRC-32s of what is written are computed on the way
+  std::uint64_t transfer_nbytes = 0;  // that are read
+  std::uint64_t slot_nbytes = 0;      // one staging slot
   std::uint64_t staging_nbytes = 0;  // host memory besides, at most: pinned if a GPU is in the plan
 };
 
-// A plan for people: each device with its storages, rules and bytes; then what is read, and the staging memory.
-std::string str(const Plan& plan, const Index& index);
+// A plan for people: each device with its storages, rules and bytes; the files that are read and written, and how; the
+// staging memory.
+std::string str(const Plan& plan);
 
 }  // namespace transload

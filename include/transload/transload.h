@@ -109,11 +109,13 @@ StateDict load(const std::filesystem::path& path, const LoadOptions& options = {
 StateDict load(const Index& index, const LoadOptions& options = {});  // of what open() gave
 
 struct FillOptions {
-  Selection select{};  // of the file's tensors, before they are matched with the live ones
+  Selection select{};  // of the source's tensors, before they are matched with the live ones
   bool strict = true;  // missing and unexpected keys are an error
-  // Of files: everything is loaded beside the live tensors first, so that a failure to read changes nothing.
+  // Loads what is needed beside the live tensors first, so that a failure to read changes nothing. Not for
+  // load_state_dict, which reads nothing: UnsupportedError.
   bool transactional = false;
-  // Of files: compares their bytes with their checksums, where they have any, before the first live byte changes.
+  // Compares the bytes of the file with their checksums, where they have any, before the first live byte changes. Not for
+  // load_state_dict: UnsupportedError.
   bool verify = false;
   IoOptions io{};
   OpenOptions open{};  // of the path
@@ -134,7 +136,7 @@ FillResult load_into(const StateDict& live, const std::filesystem::path& path,
 FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options = {});
 Plan plan_load_into(const StateDict& live, const Index& index, const FillOptions& options);
 
-// The same from tensors in memory, on any devices.
+// The same from tensors in memory, on any devices. Throws MismatchError if a source is on meta and its live tensor is not.
 FillResult load_state_dict(const StateDict& live, const StateDict& source,
                            const FillOptions& options = {});
 
@@ -144,7 +146,7 @@ struct SaveOptions {
   Selection select{};          // what is written, and by what names; not of shards
   bool compact = false;        // a tensor that uses a part of its storage is saved without the rest
   bool allow_objects = false;  // write inert objects of classes that are not plain data
-  MapLocation map_location{};  // the tags to write; of the tensors' devices, unless said
+  MapLocation locations{};     // the location tags to write; without rules, of the tensors' devices
   std::map<std::string, std::string> metadata{};  // of safetensors
   IoOptions io{};
 };
@@ -166,6 +168,13 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options = {}, const OpenOptions& open_options = {});
 
+// What save() and convert() would do: pure, they write and read nothing of tensors. They suppose that the file system can
+// be written past the page cache.
+Plan plan_save(const StateDict& state, const std::filesystem::path& path,
+               const SaveOptions& options = {});
+Plan plan_convert(const Index& index, const std::filesystem::path& to,
+                  const SaveOptions& options = {});
+
 struct VerifyResult {
   std::uint64_t checked_nbytes = 0;    // of tensors, compared with checksums
   std::uint64_t unchecked_nbytes = 0;  // of those that have none: safetensors, or CRCs turned off
@@ -175,6 +184,9 @@ struct VerifyResult {
 // FormatError that names the members that differ, and all that open() throws.
 VerifyResult verify(const std::filesystem::path& path, const IoOptions& io = {},
                     const OpenOptions& open_options = {});
+
+// What verify() would read.
+Plan plan_verify(const Index& index);
 
 struct RecoverResult {
   SaveResult saved;

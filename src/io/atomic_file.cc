@@ -30,7 +30,6 @@ namespace {
 
 constexpr std::string_view kSuffix = ".saving";
 constexpr std::size_t kRandomLetters = 6;
-constexpr std::uint64_t kLeastDirect = 256 << 10;  // less is written faster through the page cache
 constexpr mode_t kPermissions = 07777;             // the permission bits of st_mode
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what,
@@ -142,15 +141,15 @@ void AtomicFile::reserve(std::uint64_t nbytes) {
        why);
 }
 
-bool AtomicFile::wants_aligned(std::uint64_t nbytes) const {
-  return direct_ >= 0 && nbytes >= kLeastDirect;
+void AtomicFile::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
+  write_at(descriptor_, path_, offset, bytes);
 }
 
-void AtomicFile::write(std::uint64_t offset, std::span<const std::byte> bytes) const {
+void AtomicFile::write_direct(std::uint64_t offset, std::span<const std::byte> bytes) const {
   const bool in_phase =
       reinterpret_cast<std::uintptr_t>(bytes.data()) % kAlignment == offset % kAlignment;
-  if (in_phase && wants_aligned(bytes.size())) {
-    const std::uint64_t before = round_up(offset, kAlignment) - offset;
+  const std::uint64_t before = round_up(offset, kAlignment) - offset;
+  if (in_phase && direct_ >= 0 && bytes.size() > before) {
     const std::uint64_t whole = (bytes.size() - before) / kAlignment * kAlignment;
     try {
       write_at(direct_, path_, offset + before, bytes.subspan(before, whole));

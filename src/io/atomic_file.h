@@ -23,12 +23,14 @@ class AtomicFile {
   const std::filesystem::path& path() const { return path_; }  // of the temporary file
   // Allocates disk space for the first `nbytes` bytes. Throws IoError if there is not enough.
   void reserve(std::uint64_t nbytes);
-  // Writes `bytes` at `offset`; any thread may call it. Long spans whose address and offset differ by a multiple of kAlignment
-  // are written with O_DIRECT: through the page cache a save takes up to twice as long.
+  // Writes `bytes` at `offset`; any thread may call it.
   void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  // The same past the page cache, through which a durable save takes up to twice as long. Only the whole pages of bytes
+  // that lie in memory as in the file, at the same distance from a multiple of kAlignment, can be written that way; the
+  // others, and all if the file system does not have it, are written as by write().
+  void write_direct(std::uint64_t offset, std::span<const std::byte> bytes) const;
   static constexpr std::uint64_t kAlignment = 4096;
-  // Returns whether copying `nbytes` bytes to an aligned buffer pays off, because write() then uses O_DIRECT.
-  bool wants_aligned(std::uint64_t nbytes) const;
+  bool has_direct() const { return direct_ >= 0; }
   // Syncs the file, renames it over the target and syncs the folder. Throws IoError.
   void commit();
 

@@ -1,33 +1,72 @@
 #include "plan/box.h"
 
+#include <limits>
 #include <numeric>
 
 namespace transload {
 
-Box make_box(const Tensor& source, const Tensor& target) {
-  std::vector<std::size_t> order;
-  for (std::size_t d = 0; d < source.shape().size(); ++d) {
-    if (source.shape()[d] != 1) order.push_back(d);
-  }
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return source.stride()[a] > source.stride()[b];
-  });
+namespace {
+
+struct Dimension {
+  std::int64_t size, source, target;  // strides in elements
+};
+
+std::vector<Dimension> dimensions(const Box& box) {
+  std::vector<Dimension> dims;
+  for (std::size_t d = 0; d < box.shape.size(); ++d)
+    dims.push_back({box.shape[d], box.source_stride[d], box.target_stride[d]});
+  return dims;
+}
+
+// Merges neighbors that follow on each other without a gap on both sides.
+Box merged(const std::vector<Dimension>& dims, std::uint64_t source_origin,
+           std::uint64_t target_origin) {
   std::vector<std::int64_t> shape, from, to;
-  for (const std::size_t d : order) {
-    const std::int64_t size = source.shape()[d], s = source.stride()[d], t = target.stride()[d];
-    if (!shape.empty() && from.back() == size * s && to.back() == size * t) {
-      shape.back() *= size;
-      from.back() = s;
-      to.back() = t;
+  for (const Dimension& dim : dims) {
+    if (dim.size == 1) continue;
+    if (!shape.empty() && from.back() == dim.size * dim.source &&
+        to.back() == dim.size * dim.target) {
+      shape.back() *= dim.size;
+      from.back() = dim.source;
+      to.back() = dim.target;
     } else {
-      shape.push_back(size);
-      from.push_back(s);
-      to.push_back(t);
+      shape.push_back(dim.size);
+      from.push_back(dim.source);
+      to.push_back(dim.target);
     }
   }
-  return {shape, from, to,
-          static_cast<std::uint64_t>(source.storage_offset()) * itemsize(source.dtype()),
-          static_cast<std::uint64_t>(target.storage_offset()) * itemsize(target.dtype())};
+  return {shape, from, to, source_origin, target_origin};
+}
+
+Box sorted(const Box& box, std::int64_t Dimension::*stride) {
+  std::vector<Dimension> dims = dimensions(box);
+  std::stable_sort(dims.begin(), dims.end(),
+                   [&](const Dimension& a, const Dimension& b) { return a.*stride > b.*stride; });
+  return merged(dims, box.source_origin, box.target_origin);
+}
+
+}  // namespace
+
+Box make_box(const Tensor& source, const Tensor& target) {
+  return in_source_order(
+      {source.shape(), source.stride(), target.stride(),
+       static_cast<std::uint64_t>(source.storage_offset()) * itemsize(source.dtype()),
+       static_cast<std::uint64_t>(target.storage_offset()) * itemsize(target.dtype())});
+}
+
+Box in_source_order(const Box& box) { return sorted(box, &Dimension::source); }
+
+Box in_target_order(const Box& box) { return sorted(box, &Dimension::target); }
+
+Box flipped(const Box& box) {
+  return {box.shape, box.target_stride, box.source_stride, box.target_origin, box.source_origin};
+}
+
+std::uint64_t source_span(const Box& box, std::uint64_t source_itemsize) {
+  std::uint64_t last = 0;
+  for (std::size_t d = 0; d < box.shape.size(); ++d)
+    last += static_cast<std::uint64_t>((box.shape[d] - 1) * box.source_stride[d]);
+  return (last + 1) * source_itemsize;
 }
 
 bool is_dense(const Box& box) {
@@ -83,6 +122,57 @@ std::vector<BoxRange> split(const Box& box, std::uint64_t source_itemsize,
     }
   }
   return ranges;
+}
+
+Box part_of(const Box& box, std::uint64_t first, std::uint64_t numel, std::uint64_t source_itemsize,
+            std::uint64_t target_itemsize) {
+  // Whole inner dimensions, then steps of one, at fixed places of those outside.
+  std::size_t d = box.shape.size();
+  std::uint64_t inner = 1;
+  while (d > 0) {
+    const std::uint64_t with = inner * static_cast<std::uint64_t>(box.shape[d - 1]);
+    if (with > numel || first % with != 0) break;
+    inner = with;
+    --d;
+  }
+  std::vector<Dimension> dims;
+  if (numel > inner)
+    dims.push_back({static_cast<std::int64_t>(numel / inner), box.source_stride[d - 1],
+                    box.target_stride[d - 1]});
+  for (std::size_t e = d; e < box.shape.size(); ++e)
+    dims.push_back({box.shape[e], box.source_stride[e], box.target_stride[e]});
+  std::int64_t source = 0, target = 0;
+  std::uint64_t rest = first / inner;
+  for (std::size_t e = d; e-- > 0;) {
+    const auto size = static_cast<std::uint64_t>(box.shape[e]);
+    const auto at = static_cast<std::int64_t>(rest % size);
+    source += at * box.source_stride[e];
+    target += at * box.target_stride[e];
+    rest /= size;
+  }
+  return merged(dims, box.source_origin + static_cast<std::uint64_t>(source) * source_itemsize,
+                box.target_origin + static_cast<std::uint64_t>(target) * target_itemsize);
+}
+
+ByBuffer by_source_buffer(const Box& box) {
+  // Repeated elements, of stride 0, are gathered again for each of their places: outermost, so that the runs stay long.
+  std::vector<std::size_t> order(box.shape.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto rank = [&](std::size_t d) {
+    const std::int64_t stride = box.source_stride[d];
+    return stride == 0 ? std::numeric_limits<std::int64_t>::max() : stride;
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return rank(a) > rank(b); });
+  std::vector<Dimension> gathered(box.shape.size()), rest = dimensions(box);
+  std::int64_t packed = 1;
+  for (std::size_t i = order.size(); i-- > 0;) {
+    const std::size_t d = order[i];
+    gathered[i] = {box.shape[d], box.source_stride[d], packed};
+    rest[d].source = packed;
+    packed *= box.shape[d];
+  }
+  return {merged(gathered, box.source_origin, 0), merged(rest, 0, box.target_origin)};
 }
 
 }  // namespace transload

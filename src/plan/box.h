@@ -1,4 +1,6 @@
 // Boxes: elements that are rearranged on their way, cut into ranges that fit a staging slot.
+//
+// The order of a box's dimensions is the order in which its elements are numbered, and so in which ranges of it are cut.
 #pragma once
 
 #include <algorithm>
@@ -17,6 +19,28 @@ Box make_box(const Tensor& source, const Tensor& target);
 bool is_dense(const Box& box);
 
 std::uint64_t numel(const Box& box);
+
+// The same elements, numbered in the order that walks the source, or the target, forwards. Dimensions that both sides
+// allow to be one are merged.
+Box in_source_order(const Box& box);
+Box in_target_order(const Box& box);
+
+// The box with its sides exchanged. The order of the dimensions stays.
+Box flipped(const Box& box);
+
+// Bytes from the first to the last element of the source side, both included.
+std::uint64_t source_span(const Box& box, std::uint64_t source_itemsize);
+
+// A range that split() has cut, as a box of its own.
+Box part_of(const Box& box, std::uint64_t first, std::uint64_t numel, std::uint64_t source_itemsize,
+            std::uint64_t target_itemsize);
+
+// A box by way of a buffer that holds its elements without gaps, in the order that walks the source forwards: `gather`
+// copies from the source to the buffer in the longest runs there are, `rest` from the buffer to the target.
+struct ByBuffer {
+  Box gather, rest;
+};
+ByBuffer by_source_buffer(const Box& box);
 
 // Elements [first, first + numel) of a box, and the source bytes that they lie in, from the start of the storage.
 struct BoxRange {

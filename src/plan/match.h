@@ -20,9 +20,6 @@ struct Matches {
   FillResult result;
 };
 
-// Plans the copies of a file's bytes into the live tensors.
-Plan plan_fill(const Matches& matches, const Index& index, const FillOptions& options);
-
 // Throws MismatchError with everything that does not fit: missing and unexpected keys if
 // options.strict, shapes and dtypes.
 Matches match(const StateDict& live, const StateDict& source, const FillOptions& options,

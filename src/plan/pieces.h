@@ -1,19 +1,32 @@
-// Of an Index's pieces, what both the plan and the transfers have to know.
+// What plans and the engine both have to know of the bytes that an Index describes.
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <string>
 
 #include "transload/plan.h"
 
 namespace transload {
 
-// The piece of each storage; kNoPiece where it has no bytes. UnsupportedError for a storage that lies in several.
-inline constexpr std::uint32_t kNoPiece = 0xFFFFFFFF;
-std::vector<std::uint32_t> pieces_by_storage(const Index& index);
+// Bytes of a file as they are stored: a piece of a storage, or a metadata member.
+struct Stored {
+  Extent extent;
+  std::uint64_t nbytes;  // decoded
+  Encoding encoding;
+  std::optional<std::uint32_t> crc32;
+  std::uint64_t skipped_nbytes = 0;  // decoded bytes of the extent before the first
+};
 
-// Whether its bytes are in the file as they are to be in memory.
-bool goes_straight(const Transfer& transfer, const Index& index);
+// By Transfer::reads: a number of Index::pieces, and behind those of Index::metadata_members.
+Stored stored(const Index& index, std::uint32_t number);
+std::string name_of_stored(const Index& index, std::uint32_t number);  // for errors
+
+// Whether the bytes in the file are those that arrive.
+bool is_straight(const Transfer& transfer, const Index& index);
+
+// Throws FormatError unless the pieces of a storage, all together, are as long as the storage, and each stays inside it
+// and inside its own bytes.
+void require_whole(const Index& index, std::uint32_t storage);
 
 // The length of a slot, for a budget of staging memory.
 std::uint64_t slot_nbytes(std::uint64_t staging_nbytes);

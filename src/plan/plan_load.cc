@@ -1,14 +1,17 @@
-// plan_load: where each storage goes and why, the memory to allocate for it, and the copies. Pure.
+// plan_load: where each storage goes and why, the memory to allocate for it, and the transfers. Pure.
 #include <algorithm>
 #include <map>
+#include <ranges>
 
+#include "plan/box.h"
+#include "plan/choose_device.h"
+#include "plan/pieces.h"
+#include "plan/plans.h"
 #include "plan/select.h"
 #include "plan/transfers.h"
 #include "types/checked.h"
-#include "values/names.h"
-#include "values/node_table.h"
-#include "plan/pieces.h"
 #include "types/scalar.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {
@@ -16,11 +19,6 @@ namespace {
 // Storages smaller than kSmall lie side by side in slabs of at most kSlab: a thousand of them are one allocation. Larger
 // ones have an allocation of their own, which goes when they do.
 constexpr std::uint64_t kSmall = 256 << 10, kSlab = 4 << 20;
-
-struct Decision {
-  Device device;
-  std::uint32_t rule;
-};
 
 // How the tensors that are to be loaded use a storage.
 struct Use {
@@ -35,51 +33,33 @@ class Planner {
       : index_(index),
         options_(options),
         memory_(memory),
-        contents_(select(index.contents, options.select)) {
+        contents_(select(index.contents, options.select)),
+        chooser_(index, contents_, options, memory) {
     plan_.slot_nbytes = slot_nbytes(options.io.staging_nbytes);
     for (const auto& rule : options.map_location.rules()) plan_.rules.push_back(rule.str());
     plan_.rules.push_back("where it was saved");
-    for (const MemoryUse& use : memory) {
-      left_[use.device] = std::min(use.free, limit(use.device));
-      alignment_[use.device] = use.alignment;
-    }
+    for (const MemoryUse& use : memory) alignment_[use.device] = use.alignment;
   }
 
-  Plan run() {
-    const std::vector<std::uint32_t> pieces = pieces_by_storage(index_);
+  // `wanted`: by storage, those to load; empty: all that are used.
+  Plan run(const std::vector<bool>& wanted) {
     find_used();
-    name_storages();
-    std::vector<std::uint32_t> order;  // in the order of the file
+    std::vector<std::uint32_t> order;  // in the order of the files
     for (std::uint32_t s = 0; s < index_.storages.size(); ++s) {
-      if (used_[s].any) order.push_back(s);
+      if (used_[s].any && (wanted.empty() || wanted[s])) order.push_back(s);
     }
-    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return place(pieces, a) < place(pieces, b);
-    });
+    sort_by_place(order);
     plan_.placements.resize(index_.storages.size());
-    for (const std::uint32_t s : order) place_storage(s, pieces[s]);
+    for (const std::uint32_t s : order) place_storage(s);
     for (auto& [device, need] : needs_) plan_.devices.push_back(need);
-    check_memory();
+    require_memory(plan_, options_, memory_);
     plan_.contents = cast_contents();
-    finish(plan_, index_, options_.io);
+    finish(plan_, &index_, options_.io);
+    explain_inputs();
     return std::move(plan_);
   }
 
  private:
-  static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
-
-  std::uint64_t limit(Device device) const {
-    for (const auto& [of, nbytes] : options_.memory_limits) {
-      if (of == device) return nbytes;
-    }
-    return kNoLimit;
-  }
-
-  std::pair<std::uint64_t, std::uint32_t> place(const std::vector<std::uint32_t>& pieces,
-                                                std::uint32_t s) const {
-    return {pieces[s] == kNoPiece ? 0 : index_.pieces[pieces[s]].extent.offset, s};
-  }
-
   // Which storages any tensor that is to be loaded uses, and as what.
   void find_used() {
     const NodeTable& nodes = contents_.nodes();
@@ -117,16 +97,6 @@ class Planner {
     return StateDict(nodes, std::move(storages));
   }
 
-  // Only rules over keys and functions need names.
-  void name_storages() {
-    const auto& rules = options_.map_location.rules();
-    const bool needed = std::any_of(rules.begin(), rules.end(), [](const MapLocation::Rule& rule) {
-      return rule.of == MapLocation::Rule::Of::key || rule.of == MapLocation::Rule::Of::function;
-    });
-    if (!needed) return;
-    keys_ = names_by_storage(contents_);
-  }
-
   std::uint64_t nbytes_there(std::uint32_t s) const {
     const std::uint64_t stored = index_.storages[s].nbytes;
     return casts(s) ? stored / itemsize(used_[s].dtype) * itemsize(*options_.dtype) : stored;
@@ -139,216 +109,159 @@ class Planner {
            can_cast(use.dtype, *options_.dtype);
   }
 
-  // The first of the rules over keys that fits each tensor's name: they must agree.
-  std::optional<Decision> by_key(std::uint32_t s) const {
-    const auto& rules = options_.map_location.rules();
-    std::optional<Decision> decided;
-    const std::string* decided_by = nullptr;
-    for (const std::string& key : keys_[s]) {
-      for (std::uint32_t r = 0; r < rules.size(); ++r) {
-        if (rules[r].of != MapLocation::Rule::Of::key || !fits(rules[r].pattern, key)) continue;
-        if (decided && decided->device != rules[r].device) {
-          throw PlacementError(in_file() + "\"" + *decided_by + "\" and \"" + key +
-                               "\" share storage \"" + index_.storages[s].key +
-                               "\", but the rules send it to " + decided->device.str() +
-                               " and to " + rules[r].device.str());
-        }
-        if (!decided) decided = Decision{rules[r].device, r}, decided_by = &key;
-        break;
-      }
-    }
-    return decided;
+  void sort_by_place(std::vector<std::uint32_t>& storages) const {
+    std::vector<std::pair<std::uint32_t, std::uint64_t>> places(index_.storages.size());
+    for (const Piece& piece : index_.pieces | std::views::reverse)
+      places[piece.storage] = {piece.extent.file, piece.extent.offset};  // the first one's stays
+    std::ranges::sort(storages, {}, [&](std::uint32_t s) { return std::pair(places[s], s); });
   }
 
-  Device automatic(std::uint32_t s) {
+  void place_storage(std::uint32_t s) {
     const std::uint64_t nbytes = nbytes_there(s);
-    const MemoryUse* best = nullptr;
-    for (const MemoryUse& use : memory_) {
-      const bool accelerator = use.device != kCpu && use.device != kMeta;
-      if (!accelerator || left_[use.device] < nbytes + use.alignment + use.granularity) continue;
-      // The device that was filled last goes on being filled: layers stay together.
-      if (use.device == last_automatic_) return use.device;
-      if (!best || left_[use.device] > left_[best->device]) best = &use;
-    }
-    return last_automatic_ = best ? best->device : kCpu;
-  }
-
-  Decision decide(std::uint32_t s) {
-    const std::string& tag = index_.locations[index_.storages[s].location];
-    const auto& rules = options_.map_location.rules();
-    const std::optional<Decision> of_key = keys_.empty() ? std::nullopt : by_key(s);
-    const MapLocation::Stored stored{
-        tag, index_.storages[s].nbytes,
-        keys_.empty() || keys_[s].empty() ? std::string_view() : keys_[s].front()};
-    using Of = MapLocation::Rule::Of;
-    for (std::uint32_t r = 0; r < rules.size(); ++r) {
-      if (rules[r].of == Of::automatic) return {automatic(s), r};
-      if (rules[r].of == Of::key) {
-        if (of_key && of_key->rule == r) return *of_key;
-      } else if (const auto device = rules[r].device_for(stored)) {
-        return {*device, r};
-      }
-    }
-    const auto saved = Device::parse(tag);
-    if (saved && left_.contains(*saved)) return {*saved, static_cast<std::uint32_t>(rules.size())};
-    throw PlacementError(in_file() + user_of(s) + " was saved on \"" + tag +
-                         "\", which is not here; pass map_location \"cpu\", or " +
-                         mappings_needed());
-  }
-
-  std::string user_of(std::uint32_t s) const {
-    const std::string user = first_user(contents_, s);
-    return user.empty() ? "storage \"" + index_.storages[s].key + "\"" : user;
-  }
-
-  // For each tag of a device that is not here.
-  std::string mappings_needed() const {
-    std::string text;
-    for (const std::string& tag : index_.locations) {
-      const auto device = Device::parse(tag);
-      if (device && left_.contains(*device)) continue;
-      text += (text.empty() ? "\"" : " and \"") + tag + "=cpu\"";
-    }
-    return text;
-  }
-
-  std::string in_file() const { return index_.files.front().name + ": "; }
-
-  void place_storage(std::uint32_t s, std::uint32_t piece) {
-    const Decision decision = decide(s);
-    if (!left_.contains(decision.device)) {
-      throw PlacementError(in_file() + "rule \"" + plan_.rules[decision.rule] + "\" sends " +
-                           user_of(s) + " to " + decision.device.str() + ", which is not here");
-    }
-    const std::uint64_t nbytes = nbytes_there(s);
+    const Decision decision = chooser_.decide(s, nbytes);
     Placement& placement = plan_.placements[s];
     placement.rule = decision.rule;
     placement.nbytes = nbytes;
-    DeviceNeed& need = needs_
-                           .try_emplace(decision.device, DeviceNeed{.device = decision.device,
-                                                                    .free = left_[decision.device]})
-                           .first->second;
+    DeviceNeed& need =
+        needs_
+            .try_emplace(decision.device, DeviceNeed{.device = decision.device,
+                                                     .free = chooser_.left(decision.device)})
+            .first->second;
     if (decision.device.kind == DeviceKind::meta) return;
-    if (decision.device == kCpu && can_be_mapped(s, piece)) {
+    require_whole(index_, s);
+    const std::span<const Piece> pieces = index_.pieces_of(s);
+    if (decision.device == kCpu && can_be_mapped(s, pieces)) {
       need.mapped_nbytes += nbytes;
-      return map(placement, index_.pieces[piece].extent);
+      return map(placement, pieces.front().extent);
     }
     need.storage_nbytes += nbytes;
     place_bytes(placement, decision.device, nbytes);
-    left_[decision.device] -= std::min(left_[decision.device], nbytes);
-    if (piece == kNoPiece) return;
-    std::uint32_t steps = Transfer::kAsIs;
+    chooser_.take(decision.device, nbytes);
+    for (const Piece& piece : pieces) add_piece(s, piece);
+  }
+
+  void add_piece(std::uint32_t s, const Piece& piece) {
     const StoredStorage& stored = index_.storages[s];
-    if (casts(s) || stored.swap_nbytes > 1) {
-      steps = static_cast<std::uint32_t>(plan_.steps.size());
-      Steps step;
-      step.swap_nbytes = stored.swap_nbytes;
-      step.from = casts(s) ? used_[s].dtype : unit_dtype(stored.swap_nbytes);
-      step.to = casts(s) ? *options_.dtype : step.from;
-      plan_.steps.push_back(step);
+    const Placement& placement = plan_.placements[s];
+    Steps steps;
+    steps.swap_nbytes = stored.swap_nbytes;
+    steps.from = casts(s) ? used_[s].dtype : unit_dtype(stored.swap_nbytes);
+    steps.to = casts(s) ? *options_.dtype : steps.from;
+    const Transfer whole{
+        .from = {Place::Kind::file, piece.extent.file, piece.extent.offset},
+        .to = {Place::Kind::memory, placement.memory, placement.offset},
+        .nbytes = piece.nbytes,
+        .label = s,
+        .reads = static_cast<std::uint32_t>(&piece - index_.pieces.data()),
+    };
+    if (piece.box) {
+      add_block(whole, piece, std::move(steps));
+    } else {
+      add_run(whole, piece, std::move(steps));
     }
-    add_in_order(plan_, {.piece = piece,
-                         .target = placement.target,
-                         .piece_offset = 0,
-                         .nbytes = stored.nbytes,
-                         .target_offset = placement.offset,
-                         .steps = steps,
-                         .fills = s});
+    if (options_.verify && piece.crc32 && is_read_once(piece)) plan_.checked.push_back(whole.reads);
+  }
+
+  void add_run(Transfer whole, const Piece& piece, Steps steps) {
+    const std::uint64_t from_size = itemsize(steps.from);
+    if (piece.byte_offset % from_size != 0 || piece.nbytes % from_size != 0)
+      refuse_torn(whole.label);
+    whole.to.offset += piece.byte_offset / from_size * itemsize(steps.to);
+    if (steps.from != steps.to || steps.swap_nbytes > 1)
+      whole.steps = add_steps(plan_, std::move(steps));
+    add_in_order(plan_, whole);
+  }
+
+  // A piece whose elements have another order in the storage.
+  void add_block(const Transfer& whole, const Piece& piece, Steps steps) {
+    if (!casts(whole.label)) steps.from = steps.to = dtype_of_size(piece.itemsize);
+    if (itemsize(steps.from) != piece.itemsize || piece.itemsize % steps.swap_nbytes != 0)
+      refuse_torn(whole.label);
+    steps.box = *piece.box;
+    steps.box->target_origin = piece.box->target_origin / piece.itemsize * itemsize(steps.to);
+    add_boxed(plan_, whole, std::move(steps), BoxOrder::source);
+  }
+
+  [[noreturn]] void refuse_torn(std::uint32_t s) const {
+    throw UnsupportedError(index_.files.front().name + ": storage \"" + index_.storages[s].key +
+                           "\" lies in pieces that do not begin and end with its elements");
   }
 
   // Whether its bytes lie in the file as they are to be in memory, and where elements may begin.
-  bool can_be_mapped(std::uint32_t s, std::uint32_t piece) const {
-    if (!options_.mapped || piece == kNoPiece || casts(s)) return false;
-    return index_.storages[s].swap_nbytes == 1 &&
-           index_.pieces[piece].encoding == Encoding::as_is &&
-           index_.pieces[piece].extent.offset % used_[s].itemsize == 0;
+  bool can_be_mapped(std::uint32_t s, std::span<const Piece> pieces) const {
+    if (!options_.mapped || pieces.size() != 1 || pieces.front().box || casts(s)) return false;
+    return index_.storages[s].swap_nbytes == 1 && pieces.front().encoding == Encoding::as_is &&
+           pieces.front().extent.offset % used_[s].itemsize == 0;
   }
 
   void map(Placement& placement, const Extent& extent) {
-    const auto next = static_cast<std::uint32_t>(plan_.targets.size());
-    const auto [target, is_new] = mapped_files_.try_emplace(extent.file, next);
+    const auto next = static_cast<std::uint32_t>(plan_.memories.size());
+    const auto [memory, is_new] = mapped_files_.try_emplace(extent.file, next);
     if (is_new)
-      plan_.targets.push_back({kCpu, index_.files[extent.file].nbytes(), std::nullopt, extent.file});
-    placement.target = target->second;
+      plan_.memories.push_back(
+          {kCpu, index_.files[extent.file].nbytes(), std::nullopt, extent.file});
+    placement.memory = memory->second;
     placement.offset = extent.offset;
+  }
+
+  void explain_inputs() {
+    for (std::uint32_t f = 0; f < plan_.inputs.size(); ++f) {
+      FileUse& input = plan_.inputs[f];
+      if (!mapped_files_.contains(f)) continue;
+      input.how = How::mapped;
+      input.why = "by the option `mapped`";
+    }
   }
 
   // A small storage goes into the device's open slab, if it fits; a large one has a target of its own.
   void place_bytes(Placement& placement, Device device, std::uint64_t nbytes) {
     if (options_.allocate) {
-      placement.target = static_cast<std::uint32_t>(plan_.targets.size());
-      plan_.targets.push_back({device, nbytes});
+      placement.memory = static_cast<std::uint32_t>(plan_.memories.size());
+      plan_.memories.push_back({device, nbytes});
       return;
     }
-    const std::uint64_t step = alignment_[device];
+    const std::uint64_t step = alignment_.at(device);
     if (nbytes < kSmall) {
       const auto [slab, is_new] = slabs_.try_emplace(device, Placement::kNowhere);
       if (slab->second != Placement::kNowhere) {
-        Target& target = plan_.targets[slab->second];
-        const std::uint64_t offset = round_up(std::max<std::uint64_t>(target.nbytes, 1), step);
+        Memory& memory = plan_.memories[slab->second];
+        const std::uint64_t offset = round_up(std::max<std::uint64_t>(memory.nbytes, 1), step);
         if (offset + nbytes <= kSlab) {
-          placement.target = slab->second;
+          placement.memory = slab->second;
           placement.offset = offset;
-          target.nbytes = offset + std::max<std::uint64_t>(nbytes, 1);
+          memory.nbytes = offset + std::max<std::uint64_t>(nbytes, 1);
           return;
         }
       }
-      slab->second = static_cast<std::uint32_t>(plan_.targets.size());
+      slab->second = static_cast<std::uint32_t>(plan_.memories.size());
     }
-    placement.target = static_cast<std::uint32_t>(plan_.targets.size());
-    plan_.targets.push_back({device, std::max<std::uint64_t>(nbytes, 1)});
-  }
-
-  void check_memory() {
-    for (DeviceNeed& need : plan_.devices) {
-      const auto memory = std::find_if(memory_.begin(), memory_.end(), [&](const MemoryUse& use) {
-        return use.device == need.device;
-      });
-      for (const Target& target : plan_.targets) {
-        if (target.device == need.device && !target.mapped_file)
-          need.allocated += rounded(target.nbytes, *memory);
-      }
-      if (need.device.kind == DeviceKind::meta) continue;
-      // What the pool holds and nobody uses can be had again.
-      const std::uint64_t most = limit(need.device);
-      const std::uint64_t available = std::min(
-          most, memory->free + (memory->reserved - std::min(memory->reserved, memory->allocated)));
-      if (need.allocated <= available) continue;
-      std::string fits_on;
-      for (const MemoryUse& use : memory_) {
-        if (use.device.kind != DeviceKind::meta && use.device != need.device &&
-            std::min(use.free, limit(use.device)) >= need.allocated) {
-          fits_on += (fits_on.empty() ? "" : ", ") + use.device.str();
-        }
-      }
-      throw DeviceError(need.device.str() + ": the plan needs " + human_bytes(need.allocated) +
-                        " (" + std::to_string(need.allocated) + " bytes), " +
-                        human_bytes(available) +
-                        (available == most ? " are allowed; " : " are free; ") +
-                        (fits_on.empty() ? "map some keys elsewhere, or pass map_location \"auto\""
-                                         : "it would fit on " + fits_on));
-    }
+    placement.memory = static_cast<std::uint32_t>(plan_.memories.size());
+    plan_.memories.push_back({device, std::max<std::uint64_t>(nbytes, 1)});
   }
 
   const Index& index_;
   const LoadOptions& options_;
   const std::vector<MemoryUse>& memory_;
   Plan plan_;
-  StateDict contents_;                          // of the file, selected and renamed
-  std::vector<Use> used_;                       // by storage
-  std::vector<std::vector<std::string>> keys_;  // by storage
-  std::map<Device, std::uint64_t> left_, alignment_;
-  std::map<Device, std::uint32_t> slabs_;  // the open one, in Plan::targets
+  StateDict contents_;  // of the file, selected and renamed
+  DeviceChooser chooser_;
+  std::vector<Use> used_;  // by storage
+  std::map<Device, std::uint64_t> alignment_;
+  std::map<Device, std::uint32_t> slabs_;  // the open one, in Plan::memories
   std::map<Device, DeviceNeed> needs_;
-  std::map<std::uint32_t, std::uint32_t> mapped_files_;  // to their targets
-  Device last_automatic_ = kMeta;
+  std::map<std::uint32_t, std::uint32_t> mapped_files_;  // to their memories
 };
 
 }  // namespace
 
 Plan plan_load(const Index& index, const LoadOptions& options,
                const std::vector<MemoryUse>& memory) {
-  return Planner(index, options, memory).run();
+  return Planner(index, options, memory).run({});
+}
+
+Plan plan_load_of(const Index& index, const LoadOptions& options,
+                  const std::vector<MemoryUse>& memory, const std::vector<bool>& wanted) {
+  return Planner(index, options, memory).run(wanted);
 }
 
 }  // namespace transload

@@ -5,48 +5,92 @@
 #include "types/checked.h"
 
 namespace transload {
+namespace {
 
-std::string str(const Plan& plan, const Index& index) {
-  std::string text;
-  for (const DeviceNeed& need : plan.devices) {
-    text += need.device.str() + ": ";
-    if (need.filled_nbytes) {
-      text += std::to_string(need.filled_nbytes) +
-              " bytes into tensors that live there; nothing is allocated\n";
-      continue;
-    }
-    std::uint64_t storages = 0, targets = 0;
-    std::vector<bool> rules(plan.rules.size());
-    for (const Placement& placement : plan.placements) {
-      if (placement.target == Placement::kNowhere ||
-          plan.targets[placement.target].device != need.device)
-        continue;
-      ++storages;
-      rules[placement.rule] = true;
-    }
-    for (const Target& target : plan.targets)
-      targets += target.device == need.device && !target.mapped_file;
-    text += std::to_string(need.storage_nbytes) + " bytes in " + std::to_string(storages) +
-            (storages == 1 ? " storage" : " storages") + ", by rule ";
-    bool first = true;
-    for (std::size_t r = 0; r < rules.size(); ++r) {
-      if (!rules[r]) continue;
-      text += (first ? "\"" : ", \"") + plan.rules[r] + "\"";
-      first = false;
-    }
-    if (first) text += "none";
-    text += "\n  " + std::to_string(targets) + (targets == 1 ? " allocation" : " allocations") +
-            ", which take " + std::to_string(need.allocated) + " bytes there";
-    if (need.mapped_nbytes)
-      text += ", and " + std::to_string(need.mapped_nbytes) + " bytes stay in the mapped file";
-    if (need.device.kind != DeviceKind::meta) text += "; " + human_bytes(need.free) + " are free";
-    text += '\n';
+// "1 transfer", "3 transfers".
+std::string counted(std::uint64_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+std::string_view how(How how) {
+  switch (how) {
+    case How::cached:
+      return "through the page cache";
+    case How::direct:
+      return "past the page cache";
+    case How::mapped:
+      return "by mapping it";
   }
-  text += "read from " +
-          (index.files.empty() ? std::string("memory") : index.files.front().name) + ": " +
-          std::to_string(plan.transfer_nbytes) + " bytes in " +
-          std::to_string(plan.transfers.size()) +
-          (plan.transfers.size() == 1 ? " transfer" : " transfers") + "\n";
+  return "";
+}
+
+std::string described(const FileUse& use) {
+  return std::string(how(use.how)) + (use.why.empty() ? "" : " (" + use.why + ")");
+}
+
+// The rules by which storages go to a device.
+std::string rules_of(const Plan& plan, Device device, std::uint64_t& storages) {
+  std::vector<bool> used(plan.rules.size());
+  for (const Placement& placement : plan.placements) {
+    if (placement.memory == Placement::kNowhere || plan.memories[placement.memory].device != device)
+      continue;
+    ++storages;
+    used[placement.rule] = true;
+  }
+  std::string text;
+  for (std::size_t r = 0; r < used.size(); ++r)
+    if (used[r]) text += (text.empty() ? "\"" : ", \"") + plan.rules[r] + "\"";
+  return text.empty() ? "none" : text;
+}
+
+std::string str(const Plan& plan, const DeviceNeed& need) {
+  std::string text = need.device.str() + ": ";
+  if (need.filled_nbytes) {
+    return text + std::to_string(need.filled_nbytes) +
+           " bytes into tensors that live there; nothing is allocated\n";
+  }
+  std::uint64_t storages = 0;
+  const std::string rules = rules_of(plan, need.device, storages);
+  const auto allocations = std::ranges::count_if(plan.memories, [&](const Memory& memory) {
+    return memory.device == need.device && !memory.mapped_file;
+  });
+  text += std::to_string(need.storage_nbytes) + " bytes in " + counted(storages, "storage") +
+          ", by rule " + rules + "\n  " +
+          counted(static_cast<std::uint64_t>(allocations), "allocation") + " of " +
+          std::to_string(need.allocated) + " bytes there";
+  if (need.mapped_nbytes)
+    text += ", and " + std::to_string(need.mapped_nbytes) + " bytes stay in the mapped file";
+  if (need.device.kind != DeviceKind::meta) text += "; " + human_bytes(need.free) + " are free";
+  return text + '\n';
+}
+
+// Files that are read: all of them in one line, and one more for each that is not read through the page cache.
+std::string inputs_of(const Plan& plan) {
+  const std::string transfers = std::to_string(plan.transfer_nbytes) + " bytes in " +
+                                counted(plan.transfers.size(), "transfer");
+  if (plan.inputs.empty()) return "copy in memory: " + transfers + "\n";
+  std::string text =
+      "read from " + plan.inputs.front().name +
+      (plan.inputs.size() > 1 ? " and " + counted(plan.inputs.size() - 1, "more file")
+                              : std::string()) +
+      ": " + transfers + "\n";
+  for (const FileUse& use : plan.inputs)
+    if (use.how != How::cached) text += "  " + use.name + ": " + described(use) + "\n";
+  return text;
+}
+
+}  // namespace
+
+std::string str(const Plan& plan) {
+  std::string text;
+  for (const DeviceNeed& need : plan.devices) text += str(plan, need);
+  text += inputs_of(plan);
+  for (const FileUse& use : plan.outputs) {
+    text += "write " + (use.name.empty() ? std::string("the file") : use.name) + ": " +
+            std::to_string(use.nbytes) + " bytes of tensors, " + described(use) + "\n";
+  }
+  if (!plan.checked.empty())
+    text += "compare with checksums: " + counted(plan.checked.size(), "piece") + "\n";
   text += "host memory besides: " + human_bytes(plan.staging_nbytes) + " of staging\n";
   return text;
 }

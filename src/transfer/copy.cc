@@ -1,102 +1,18 @@
-// Copies between tensors in memory, on any devices.
-#include <algorithm>
+// New tensors, and copies from one to another on any devices.
 #include <cstring>
-#include <optional>
 
-#include "device/backend.h"
-#include "transfer/steps.h"
+#include "plan/plans.h"
+#include "transfer/engine.h"
+#include "transfer/memories.h"
 #include "transload/error.h"
 #include "transload/tensor.h"
-#include "plan/box.h"
 
 namespace transload {
 namespace {
 
-constexpr std::uint64_t kStagingNbytes = 4 << 20;
-
-bool on_host(const Tensor& tensor) { return tensor.device().kind == DeviceKind::cpu; }
-
 std::string describe(const Tensor& tensor) {
   return std::string(name(tensor.dtype())) + " " + tensor.shape().str() + " on " +
          tensor.device().str();
-}
-
-// Bytes of a tensor's storage, between host memory and its device, one staging slot at a time.
-class Reach {
- public:
-  Reach(Device device, std::uint64_t nbytes) {
-    if (device.kind == DeviceKind::cpu) return;
-    Backend& backend = backend_for(device);
-    staging_ = backend.allocate_staging(device, std::min(nbytes, kStagingNbytes));
-    stream_ = backend.open_stream(device);
-  }
-  // Host memory for the next piece: to be filled by from_device() or by the caller.
-  std::byte* staging() const { return staging_.data(); }
-  void from_device(const std::byte* source, std::uint64_t nbytes) {
-    stream_->to_host({staging_.data(), nbytes}, source);
-    stream_->wait(stream_->mark());
-  }
-  void to_device(std::byte* target, const std::byte* from, std::uint64_t nbytes) {
-    stream_->to_device(target, {from, nbytes});
-  }
-  CopyStream& stream() { return *stream_; }
-  void wait() { stream_->wait(stream_->mark()); }
-
- private:
-  Storage staging_;
-  std::unique_ptr<CopyStream> stream_;
-};
-
-// Elements in order and dense on both sides: their bytes.
-void copy_bytes(const Tensor& to, const Tensor& from, const Box& box) {
-  std::byte* target = to.storage().data() + box.target_origin;
-  const std::byte* source = from.storage().data() + box.source_origin;
-  const std::uint64_t nbytes = numel(box) * itemsize(to.dtype());
-  if (on_host(to) && on_host(from)) {
-    std::memmove(target, source, nbytes);
-    return;
-  }
-  if (!on_host(to) && !on_host(from)) {
-    const auto stream = backend_for(to.device()).open_stream(to.device());
-    stream->on_device(target, source, from.device(), nbytes);
-    stream->wait(stream->mark());
-    return;
-  }
-  Reach device(on_host(to) ? from.device() : to.device(), nbytes);
-  for (std::uint64_t done = 0; done < nbytes; done += kStagingNbytes) {
-    const std::uint64_t here = std::min(kStagingNbytes, nbytes - done);
-    if (on_host(to)) {
-      device.from_device(source + done, here);
-      std::memcpy(target + done, device.staging(), here);
-    } else {
-      std::memcpy(device.staging(), source + done, here);
-      device.to_device(target + done, device.staging(), here);
-      device.wait();
-    }
-  }
-}
-
-// Elements that are cast or rearranged: each range through host memory.
-void copy_elements(const Tensor& to, const Tensor& from, const Steps& steps) {
-  const std::uint64_t whole = ~std::uint64_t{0} >> 1;
-  const bool direct = on_host(to) && on_host(from);
-  Reach source(from.device(), kStagingNbytes), target(to.device(), kStagingNbytes);
-  for (const BoxRange& range : split(*steps.box, itemsize(from.dtype()), itemsize(to.dtype()),
-                                     direct ? whole : kStagingNbytes)) {
-    const std::byte* bytes = from.storage().data() + range.source_offset;
-    if (!on_host(from)) {
-      source.from_device(bytes, range.source_nbytes);
-      bytes = source.staging();
-    }
-    std::byte* const storage = to.storage().data();
-    if (on_host(to)) {
-      convert_box(steps, range.first, range.numel, bytes, range.source_offset, storage);
-      continue;
-    }
-    convert_box(steps, range.first, range.numel, bytes, range.source_offset, storage,
-                target.stream(), {target.staging(), kStagingNbytes});
-    target.wait();
-  }
 }
 
 }  // namespace
@@ -118,15 +34,14 @@ void copy(const Tensor& to, const Tensor& from) {
     throw UnsupportedError("copying " + describe(from) +
                            ": elements smaller than a byte cannot be copied one by one");
   }
-  Steps steps;
-  steps.from = from.dtype();
-  steps.to = to.dtype();
-  steps.conj = from.conj != to.conj;
-  steps.neg = from.neg != to.neg;
-  steps.box = make_box(from, to);
-  const bool same_elements = from.dtype() == to.dtype() && !steps.conj && !steps.neg;
-  if (same_elements && is_dense(*steps.box)) return copy_bytes(to, from, *steps.box);
-  copy_elements(to, from, steps);
+  // In this thread: the staging is what the header promises.
+  const IoOptions io{.staging_nbytes = 4 << 20, .threads = 1};
+  const Matches one{{{"", from, to, 0}}, {}};
+  Plan plan = plan_copy(one, io);
+  plan.keys.clear();  // nothing that an error could call it by
+  const std::vector<Storage> memories = memories_of(plan);
+  Outcome outcome;
+  run(plan, {.memories = memories}, io, outcome);
 }
 
 Tensor empty(Dims shape, Dtype dtype, Device device) {

@@ -1,31 +1,37 @@
-// The engine: carries out a plan's transfers. It knows no format and no rule.
+// The engine: carries out a plan's transfers. It is the only code that moves tensors' bytes, and knows no format and no
+// rule.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
+#include "io/atomic_file.h"
+#include "plan/layout.h"
 #include "transload/transload.h"
 
 namespace transload {
 
-// Memory for each of the plan's targets, in its order: allocated, mapped, or what already lives. A failure frees it
-// all.
-std::vector<Storage> allocate_targets(const Plan& plan, const Index& index,
-                                      const AllocateFunction& allocate_one = {});
+// What a plan's places are: its numbers count in these.
+struct Endpoints {
+  const Index* index = nullptr;          // of the files that are read
+  std::span<const Storage> memories{};   // one for each of Plan::memories
+  const Layout* layout = nullptr;        // of the files that are written
+  std::span<AtomicFile* const> files{};  // one for each of Plan::outputs
+};
 
-// How far each transfer came, by number: what a load_into that fails has to tell.
+// How far a transfer came.
 enum class Reached : std::uint8_t { untouched, begun, done };
 
-// Reads every transfer's bytes to where they are to live: straight into host memory, through staging to a device, reads
-// and device copies at the same time. Returns when all is there. On failure it waits for what is under way, then throws.
-void run_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-              const IoOptions& io, std::vector<Reached>* reached = nullptr);
+struct Outcome {
+  std::vector<Reached> reached;            // by transfer, also after a failure
+  std::vector<std::uint32_t> read_crc32;   // of Plan::checked, in its order
+  std::vector<std::uint32_t> wrote_crc32;  // of Layout::pieces; only with Endpoints::layout
+};
 
-// The same of a load, whose transfers cover each piece, with the checksums of the file compared on the way.
-void run_verified_load(const Plan& plan, const Index& index, std::span<const Storage> targets,
-                       const IoOptions& io);
-
-// The caller's stream on a device, as the options name it; 0: none.
-std::uintptr_t stream_of(const IoOptions& io, Device device);
+// Moves every transfer's bytes: each once, files and devices at the same time, with nothing held but the staging that the
+// plan says. Returns when all is there. On failure it waits for what is under way, then throws, with the name of what was
+// copied. `progress` of the options is called from this thread.
+void run(const Plan& plan, const Endpoints& endpoints, const IoOptions& io, Outcome& outcome);
 
 }  // namespace transload

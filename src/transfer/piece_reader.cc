@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "io/file.h"
+#include "plan/pieces.h"
 #include "transload/error.h"
 
 namespace transload {
 
 class PieceReader::Inflating {
  public:
-  Inflating(const Index& index, std::uint32_t piece)
-      : index_(index), piece_(piece), encoded_(256 << 10) {
+  Inflating(const Index& index, std::uint32_t number)
+      : index_(index), number_(number), extent_(stored(index, number).extent), encoded_(256 << 10) {
     // Negative: without zlib's own header, as zip files have it.
     if (inflateInit2(&stream_, -MAX_WBITS) != Z_OK)
       throw Error(where() + ": no memory to inflate it");
@@ -24,7 +25,7 @@ class PieceReader::Inflating {
   Inflating(const Inflating&) = delete;
   Inflating& operator=(const Inflating&) = delete;
 
-  std::uint32_t piece() const { return piece_; }
+  std::uint32_t number() const { return number_; }
   std::uint64_t position() const { return position_; }
 
   void read(std::uint64_t offset, std::span<std::byte> bytes) {
@@ -40,12 +41,7 @@ class PieceReader::Inflating {
   }
 
  private:
-  const Extent& extent() const { return index_.pieces[piece_].extent; }
-
-  std::string where() const {
-    return index_.files[extent().file].name + ": storage \"" +
-           index_.storages[index_.pieces[piece_].storage].key + "\"";
-  }
+  std::string where() const { return name_of_stored(index_, number_); }
 
   // The bytes that come next; all of them, and fewer than zlib's counters hold.
   void next(std::span<std::byte> bytes) {
@@ -54,8 +50,8 @@ class PieceReader::Inflating {
     while (stream_.avail_out > 0) {
       if (stream_.avail_in == 0) {
         const std::uint64_t count =
-            std::min<std::uint64_t>(encoded_.size(), extent().nbytes - encoded_read_);
-        read_at(index_.files[extent().file], extent().offset + encoded_read_,
+            std::min<std::uint64_t>(encoded_.size(), extent_.nbytes - encoded_read_);
+        read_at(index_.files[extent_.file], extent_.offset + encoded_read_,
                 std::span(encoded_).first(count));
         encoded_read_ += count;
         stream_.next_in = reinterpret_cast<Bytef*>(encoded_.data());
@@ -70,7 +66,8 @@ class PieceReader::Inflating {
   }
 
   const Index& index_;
-  std::uint32_t piece_;
+  std::uint32_t number_;
+  Extent extent_;
   std::vector<std::byte> encoded_;
   std::uint64_t encoded_read_ = 0, position_ = 0;
   z_stream stream_{};
@@ -79,22 +76,16 @@ class PieceReader::Inflating {
 PieceReader::PieceReader(const Index& index) : index_(index) {}
 PieceReader::~PieceReader() = default;
 
-void PieceReader::read(std::uint32_t piece, std::uint64_t offset, std::span<std::byte> bytes) {
-  const Piece& stored = index_.pieces[piece];
-  if (stored.encoding == Encoding::as_is) {
-    read_at(index_.files[stored.extent.file], stored.extent.offset + offset, bytes);
+void PieceReader::read(std::uint32_t number, std::uint64_t offset, std::span<std::byte> bytes) {
+  const Stored piece = stored(index_, number);
+  if (piece.encoding == Encoding::as_is) {
+    read_at(index_.files[piece.extent.file], piece.extent.offset + offset, bytes);
     return;
   }
-  offset += stored.skipped_nbytes;
-  if (!inflating_ || inflating_->piece() != piece || inflating_->position() > offset)
-    inflating_ = std::make_unique<Inflating>(index_, piece);
+  offset += piece.skipped_nbytes;
+  if (!inflating_ || inflating_->number() != number || inflating_->position() > offset)
+    inflating_ = std::make_unique<Inflating>(index_, number);
   inflating_->read(offset, bytes);
-}
-
-void PieceReader::read_soon(std::uint32_t piece, std::uint64_t offset, std::uint64_t nbytes) const {
-  const Piece& stored = index_.pieces[piece];
-  if (stored.encoding == Encoding::as_is && nbytes)
-    index_.files[stored.extent.file].source->prefetch(stored.extent.offset + offset, nbytes);
 }
 
 }  // namespace transload

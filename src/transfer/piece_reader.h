@@ -1,4 +1,4 @@
-// Reads the bytes of pieces as they were before they were encoded.
+// Reads the bytes of pieces and metadata members as they were before they were encoded.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,9 @@ class PieceReader {
   PieceReader(const PieceReader&) = delete;
   PieceReader& operator=(const PieceReader&) = delete;
 
-  // Fills `bytes` from `offset` of the decoded piece on. Of a deflated piece ascending ranges cost
-  // one pass; a range that lies before the last one starts it again. Throws IoError, FormatError.
-  void read(std::uint32_t piece, std::uint64_t offset, std::span<std::byte> bytes);
-
-  // What will be read soon, for the disk to fetch. Nothing for a deflated piece.
-  void read_soon(std::uint32_t piece, std::uint64_t offset, std::uint64_t nbytes) const;
+  // Fills `bytes` from `offset` of the decoded piece on; `number` is as Transfer::reads. Ascending ranges of a deflated
+  // piece take one pass over it; a range that lies before the last one starts again. Throws IoError, FormatError.
+  void read(std::uint32_t number, std::uint64_t offset, std::span<std::byte> bytes);
 
  private:
   class Inflating;  // one deflated piece, as far as it was read

@@ -101,37 +101,33 @@ namespace {
 
 // Calls run(source, source stride, target, target stride, count) for each run of elements of a box.
 template <class Run>
-void for_each_converted_run(const Steps& steps, std::uint64_t first, std::uint64_t numel,
-                            const std::byte* source, std::uint64_t source_offset, std::byte* target,
-                            const Run& run) {
-  const Box& box = *steps.box;
+void for_each_converted_run(const Steps& steps, const Box& box, const std::byte* source,
+                            std::byte* target, const Run& run) {
   const std::uint64_t from_size = itemsize(steps.from), to_size = itemsize(steps.to);
   const std::size_t n = box.shape.size();
   const std::int64_t source_step = n ? box.source_stride[n - 1] : 1,
                      target_step = n ? box.target_stride[n - 1] : 1;
-  for_each_run(box, first, numel, [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-    run(source + (box.source_origin + static_cast<std::uint64_t>(from) * from_size - source_offset),
-        source_step, target + box.target_origin + static_cast<std::uint64_t>(to) * to_size,
-        target_step, static_cast<std::uint64_t>(count));
+  for_each_run(box, 0, numel(box), [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+    run(source + (box.source_origin + static_cast<std::uint64_t>(from) * from_size), source_step,
+        target + (box.target_origin + static_cast<std::uint64_t>(to) * to_size), target_step,
+        static_cast<std::uint64_t>(count));
   });
 }
 
 }  // namespace
 
-void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
-                 const std::byte* source, std::uint64_t source_offset, std::byte* target) {
+void convert_box(const Steps& steps, const Box& box, const std::byte* source, std::byte* target) {
   for_each_converted_run(
-      steps, first, numel, source, source_offset, target,
+      steps, box, source, target,
       [&](const std::byte* from, std::int64_t source_step, std::byte* to, std::int64_t target_step,
           std::uint64_t count) { convert(steps, from, source_step, to, target_step, count); });
 }
 
-void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
-                 const std::byte* source, std::uint64_t source_offset, std::byte* target,
+void convert_box(const Steps& steps, const Box& box, const std::byte* source, std::byte* target,
                  CopyStream& stream, std::span<std::byte> staging) {
   const std::uint64_t to_size = itemsize(steps.to);
   for_each_converted_run(
-      steps, first, numel, source, source_offset, target,
+      steps, box, source, target,
       [&](const std::byte* from, std::int64_t source_step, std::byte* to, std::int64_t target_step,
           std::uint64_t count) {
         convert(steps, from, source_step, staging.data(), 1, count);

@@ -14,13 +14,10 @@ namespace transload {
 void convert(const Steps& steps, const std::byte* source, std::int64_t source_stride,
              std::byte* target, std::int64_t target_stride, std::uint64_t count);
 
-// Elements [first, first + numel) of steps.box, in its order, from host memory where `source` is the byte at source_offset of
-// the storage. `target` is where the target's storage begins.
-void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
-                 const std::byte* source, std::uint64_t source_offset, std::byte* target);
+// All elements of a box, in host memory, from and to where its origins count from. The box of `steps` is not looked at.
+void convert_box(const Steps& steps, const Box& box, const std::byte* source, std::byte* target);
 // The same to a device, by way of `staging`, which has to hold the elements and belongs to the stream until it is waited for.
-void convert_box(const Steps& steps, std::uint64_t first, std::uint64_t numel,
-                 const std::byte* source, std::uint64_t source_offset, std::byte* target,
+void convert_box(const Steps& steps, const Box& box, const std::byte* source, std::byte* target,
                  CopyStream& stream, std::span<std::byte> staging);
 
 }  // namespace transload

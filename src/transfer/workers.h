@@ -26,6 +26,7 @@ inline int thread_count(int wanted) {
 inline void run_workers(int threads, const ProgressFunction& progress, std::uint64_t total_nbytes,
                         const std::atomic<std::uint64_t>& done_nbytes, std::atomic<bool>& stop,
                         const std::function<void(int)>& work) {
+  if (threads == 1 && !progress) return work(0);  // another thread would be of no use
   std::mutex mutex;
   std::condition_variable ended;
   std::exception_ptr first_error;

@@ -1,0 +1,123 @@
+#include "writing.h"
+
+#include <algorithm>
+
+#include "io/file.h"
+#include "transfer/engine.h"
+#include "transfer/memories.h"
+#include "transfer/output_files.h"
+#include "values/node_table.h"
+
+namespace transload {
+namespace {
+
+// Of all files, as far as something was written.
+std::uint64_t nbytes_of(const Layout& layout, const std::vector<Literal>& sealed) {
+  std::vector<std::uint64_t> ends(layout.files.size());
+  const auto reach = [&](std::uint32_t file, std::uint64_t end) {
+    ends[file] = std::max(ends[file], end);
+  };
+  for (const auto* literals : {&layout.literals, &sealed})
+    for (const Literal& literal : *literals)
+      reach(literal.file, literal.offset + literal.bytes.size());
+  for (const Piece& piece : layout.pieces)
+    reach(piece.extent.file, piece.extent.offset + piece.extent.nbytes);
+  std::uint64_t nbytes = 0;
+  for (const std::uint64_t end : ends) nbytes += end;
+  return nbytes;
+}
+
+// The first device that a rule gives.
+std::string mapped_tag(const std::string& tag, std::uint64_t nbytes, const std::string& key,
+                       const MapLocation& locations) {
+  for (const MapLocation::Rule& rule : locations.rules()) {
+    if (rule.of == MapLocation::Rule::Of::automatic)
+      throw PlacementError("map_location \"auto\" places tensors; a file's tags need a device");
+    const auto device = rule.device_for({tag, nbytes, key});
+    if (!device) continue;
+    if (device->kind == DeviceKind::meta) {
+      throw PlacementError("rule \"" + rule.str() + "\" tags \"" + key +
+                           "\" as on meta, but a file has its bytes");
+    }
+    return device->str();
+  }
+  return tag;
+}
+
+}  // namespace
+
+const Format& format_to_write(const std::filesystem::path& path, const std::string& name) {
+  const Format& format = format_named(!name.empty()                        ? name
+                                      : path.extension() == ".safetensors" ? "safetensors"
+                                                                           : "torch_zip");
+  if (!format.lay_out)
+    throw UnsupportedError(std::string(format.name) + " can be read, not written");
+  return format;
+}
+
+Layout lay_out(const Format& format, const StateDict& state, std::span<const std::string> tags,
+               const std::filesystem::path& path, const SaveOptions& options,
+               std::span<const std::string> files) {
+  const std::string name = path.filename().string();
+  try {
+    return format.lay_out(state, {.name = name,
+                                  .locations = tags,
+                                  .files = files,
+                                  .compact = options.compact,
+                                  .allow_objects = options.allow_objects,
+                                  .metadata = options.metadata});
+  } catch (Error& error) {
+    error.add("nothing was written to " + path.string());
+    throw;
+  }
+}
+
+std::vector<std::string> tags_of(const Index& index) {
+  std::vector<std::string> tags;
+  for (const StoredStorage& storage : index.storages)
+    tags.push_back(index.locations[storage.location]);
+  return tags;
+}
+
+std::vector<std::string> tags_to_write(std::vector<std::string> tags, const StateDict& state,
+                                       const MapLocation& locations) {
+  if (locations.rules().empty()) return tags;
+  std::vector<std::string> keys(tags.size());  // of the first tensor that uses each storage
+  for (const NamedTensor& tensor : state.tensors()) {
+    const std::uint32_t s = tensor.value.storage_number();
+    if (s != TensorRow::kNoStorage && keys[s].empty()) keys[s] = tensor.name;
+  }
+  for (std::size_t s = 0; s < tags.size(); ++s) {
+    if (!tags[s].empty())
+      tags[s] = mapped_tag(tags[s], state.storages()[s].nbytes(), keys[s], locations);
+  }
+  return tags;
+}
+
+SaveResult write(const Format& format, const Layout& layout, const std::filesystem::path& path,
+                 const Index* index, const IoOptions& io,
+                 const std::function<Plan(const WriteFacts&)>& make_plan) {
+  SaveResult result{0, leftovers(path)};
+  OutputFiles files(path, layout);
+  const Plan plan =
+      make_plan({.has_direct = files.has_direct(), .needs_checksums = format.seal != nullptr});
+  files.write(layout.literals);
+  const std::vector<Storage> memories = memories_of(plan);
+  Outcome outcome;
+  try {
+    run(plan, {.index = index, .memories = memories, .layout = &layout, .files = files.files()}, io,
+        outcome);
+  } catch (Error& error) {
+    error.add("nothing was replaced");
+    throw;
+  }
+  std::vector<Literal> sealed;
+  if (format.seal) sealed = format.seal(layout, outcome.wrote_crc32);
+  files.write(sealed);
+  if (index) require_unchanged(index->files);
+  files.commit();
+  result.nbytes = nbytes_of(layout, sealed);
+  return result;
+}
+
+}  // namespace transload

@@ -1,0 +1,35 @@
+// What a save, a conversion and a recovery have in common: a state dict becomes files of a format.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "format/format.h"
+#include "plan/plans.h"
+
+namespace transload {
+
+// The format by its name; by the path's suffix if that is empty. Throws UnsupportedError for one that is only read.
+const Format& format_to_write(const std::filesystem::path& path, const std::string& name);
+
+// Fixes where everything will be. By storage: `tags`, the location to write; `files`, the file to write it to, for formats
+// of several files. Throws UnsupportedError if the format cannot hold the state dict, before anything is written.
+Layout lay_out(const Format& format, const StateDict& state, std::span<const std::string> tags,
+               const std::filesystem::path& path, const SaveOptions& options,
+               std::span<const std::string> files = {});
+
+// The tags as the options' rules over them, over keys and functions say; those of storages on meta stay empty.
+std::vector<std::string> tags_to_write(std::vector<std::string> tags, const StateDict& state,
+                                       const MapLocation& locations);
+
+// The tags that a file has.
+std::vector<std::string> tags_of(const Index& index);
+
+// Writes the files of a layout. `index`: of the files that the plan reads; null if it reads none.
+SaveResult write(const Format& format, const Layout& layout, const std::filesystem::path& path,
+                 const Index* index, const IoOptions& io,
+                 const std::function<Plan(const WriteFacts&)>& make_plan);
+
+}  // namespace transload
