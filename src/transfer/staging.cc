@@ -37,13 +37,13 @@ Staging::Staging(RunState& run) : run_(run), needs_(examine()) {
   threads_ = static_cast<int>(threads);
   if (each > 0) {
     buffer_nbytes_ = plan.slot_nbytes + (plan.outputs.empty() ? 0 : kPage);
-    buffers_ = backend_for(needs_.pinned_for)
-                   .allocate_staging(needs_.pinned_for, threads * each * buffer_nbytes_);
+    buffers_ = backend_for(needs_.source)
+                   .allocate_staging(needs_.source, threads * each * buffer_nbytes_);
   }
   open_streams();
   if (!needs_.slots) return;
   slots_.resize(std::max<std::uint64_t>(slots - std::min(slots, threads * each), 1));
-  const Device device = needs_.pinned_for;
+  const Device device = needs_.target;
   slot_memory_ = backend_for(device).allocate_staging(device, slots_.size() * plan.slot_nbytes);
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     slots_[i].bytes = {slot_memory_.data() + i * plan.slot_nbytes, plan.slot_nbytes};
@@ -64,7 +64,11 @@ Staging::Needs Staging::examine() {
                (reads && (!straight || t.to.kind != Place::Kind::memory)) ||
                (to_file && run_.plan.outputs[t.to.number].how == How::direct);
     needs.out = needs.out || (to_file && t.steps != Transfer::kAsIs);
-    if (from_device || to_device) needs.pinned_for = run_.device(from_device ? t.from : t.to);
+    const auto lowest = [&](Device& device, const Place& place) {
+      device = device == kCpu ? run_.device(place) : std::min(device, run_.device(place));
+    };
+    if (from_device) lowest(needs.source, t.from);
+    if (to_device) lowest(needs.target, t.to);
   }
   return needs;
 }

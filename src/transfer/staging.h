@@ -53,7 +53,7 @@ class Staging {
  private:
   struct Needs {
     bool in = false, out = false, slots = false;
-    Device pinned_for = kCpu;  // a device that copies from or to the buffers
+    Device source = kCpu, target = kCpu;  // a device that buffers, or slots, are pinned for
   };
   Needs examine();
   void open_streams();
