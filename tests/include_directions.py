@@ -37,8 +37,7 @@ MAY_INCLUDE_INTERNALS = {
     ("python/module.cc", "values/node_table.h"),
     ("python/to_python.cc", "values/node_table.h"),
 }
-MAY_BE_LONG = {
-}
+MAY_BE_LONG = set()
 MAY_HAVE_A_LONG_CLASS = {
     ("src/format/safetensors_header.cc", "HeaderHandler"),
     ("src/plan/plan_load.cc", "Planner"),
