@@ -3,6 +3,7 @@
 // It is a save whose bytes come from files instead of memory: nothing is held but staging and what open() reads.
 #include "plan/select.h"
 #include "writing.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {

@@ -4,6 +4,7 @@
 #include "plan/select.h"
 #include "transfer/engine.h"
 #include "writing.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {
@@ -60,11 +61,11 @@ RecoverResult report(const Index& index, const StateDict& kept,
   for (const NamedTensor& tensor : index.contents.tensors()) {
     const std::uint32_t s = tensor.value.storage_number();
     if (whole.contains(tensor.name))
-      ++result.whole;
+      ++result.intact;
     else
-      result.lost.emplace_back(tensor.name, s < why_lost.size() && !why_lost[s].empty()
+      result.lost.push_back({tensor.name, s < why_lost.size() && !why_lost[s].empty()
                                                 ? why_lost[s]
-                                                : "another part of the same tensor is lost");
+                                                : "another part of the same tensor is lost"});
   }
   return result;
 }
@@ -85,10 +86,10 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
   for (const std::string& why : why_lost) lost.push_back(!why.empty());
   const StateDict kept = without(index.contents, lost);
   RecoverResult result = report(index, kept, why_lost);
-  if (result.whole == 0 && !result.lost.empty()) {
+  if (result.intact == 0 && !result.lost.empty()) {
     throw FormatError(from.string() + ": none of its " + std::to_string(result.lost.size()) +
-                      " tensors is whole: \"" + result.lost.front().first +
-                      "\": " + result.lost.front().second + ". Nothing was written");
+                      " tensors is intact: \"" + result.lost.front().name +
+                      "\": " + result.lost.front().reason + ". Nothing was written");
   }
 
   const Format& writer = format_to_write(to, options.format);

@@ -4,6 +4,7 @@
 // parallel. What needs checksums is written last. The exchange is durable: see io/atomic_file.h.
 #include "plan/select.h"
 #include "writing.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {

@@ -6,6 +6,7 @@
 #include "format/format.h"
 #include "plan/plans.h"
 #include "transfer/checksums.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "transfer/engine.h"
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

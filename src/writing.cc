@@ -7,6 +7,7 @@
 #include "transfer/memories.h"
 #include "transfer/output_files.h"
 #include "values/node_table.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {

@@ -15,6 +15,7 @@
 #include "plan/plans.h"
 #include "verify.h"
 #include "writing.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {

@@ -7,6 +7,7 @@
 #include "plan/match.h"
 #include "state_dicts.h"
 #include "values/node_table.h"
+#include "transload/transload.h"
 
 namespace transload {
 namespace {

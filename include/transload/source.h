@@ -56,7 +56,9 @@ struct File {
 };
 
 // Opens a file for reading. Throws IoError if it cannot be opened; UnsupportedError for a folder, a pipe or a device.
+// Errors call it by `name`.
 File open_file(const std::filesystem::path& path);
+File open_file(const std::filesystem::path& path, const std::string& name);
 
 // A range of another file as a file of its own. Throws IoError if the range reaches beyond the end of `file`.
 File part_of(const File& file, std::uint64_t begin, std::uint64_t nbytes, std::string name);

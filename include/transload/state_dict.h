@@ -2,6 +2,7 @@
 // saved.
 #pragma once
 
+#include <complex>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -47,6 +48,12 @@ enum class ValueKind : std::uint8_t {
 };
 std::string_view name(ValueKind kind);  // as Python names the type: "int", "OrderedDict"
 
+// The name of a class or function, as a file states it.
+struct GlobalName {
+  std::string_view module, name;  // "collections", "OrderedDict"
+};
+
+struct ObjectParts;
 struct NamedTensor;
 
 // One value of a StateDict: a handle that keeps the values and the storages alive, so it may
@@ -72,6 +79,14 @@ class Value {
   // saved on meta without one.
   static constexpr std::uint32_t kNoStorage = 0xFFFFFFFF;
   std::uint32_t storage_number() const;
+
+  std::complex<double> complex() const;  // of a real and an integer too
+  GlobalName global() const;             // valid as text() is
+  ObjectParts object() const;
+  // Whether Python could use it as an item of a set: not a list, dict or set, also not inside a
+  // tuple. False for more than 64 values inside tuples: hashing shared tuples can take exponential
+  // time.
+  bool is_hashable() const;
 
   // Of list, tuple, size, set, frozenset: the items. Of dict, ordered_dict: the entries. Of object:
   // what was called, and its arguments.
@@ -109,6 +124,19 @@ class Value {
   const NodeTable& nodes() const;
   std::shared_ptr<const StateContents> contents_;
   std::uint32_t id_;
+};
+
+// How an object was made: by a call, or by __new__ without or with keyword arguments.
+enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
+
+// What an object was made from, as its pickle states it. Nothing was called.
+struct ObjectParts {
+  Value callable;   // most often a global
+  Value arguments;  // most often a tuple; by_new_with_keywords: of a tuple and a dict
+  std::optional<Value> list_items{};  // the values that were appended to it
+  std::optional<Value> dict_items{};  // the entries that were set in it
+  std::optional<Value> state{};       // what its attributes were set from: a dict, or a tuple
+  Made made = Made::by_call;
 };
 
 // As Python prints it, tensors as "float32 [10, 10] on cuda:0"; stops with "…" after max_chars.
@@ -163,6 +191,7 @@ class StateDict {
   const NodeTable& nodes() const;
 
  private:
+  friend class StateDictBuilder;
   friend class Value;
   StateContents& own_contents();  // copied first if a Value or another StateDict shares them
   NodeTable& own_nodes();

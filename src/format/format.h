@@ -12,7 +12,7 @@
 #include "format/opened.h"
 #include "plan/layout.h"
 #include "transload/index.h"
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 
@@ -53,5 +53,7 @@ std::vector<Storage> meta_storages(const Index& index);
 const Format& format_of(Opened& opened);
 // Throws UnsupportedError that lists the names of the formats.
 const Format& format_named(std::string_view name);
+// All formats, in the order in which they are asked.
+std::vector<FormatInfo> list_formats();
 
 }  // namespace transload

@@ -88,20 +88,10 @@ const Format& format_named(std::string_view name) {
   throw UnsupportedError("unknown format \"" + std::string(name) + "\"; the formats are " + names);
 }
 
-std::vector<std::pair<std::string, bool>> formats() {
-  std::vector<std::pair<std::string, bool>> all;
-  for (const Format* format : kFormats) all.emplace_back(format->name, format->lay_out != nullptr);
+std::vector<FormatInfo> list_formats() {
+  std::vector<FormatInfo> all;
+  for (const Format* format : kFormats) all.push_back({std::string(format->name), format->lay_out != nullptr});
   return all;
-}
-
-Index open(const std::filesystem::path& path, const OpenOptions& options) {
-  Opened opened(path);
-  return format_of(opened).read(opened, options);
-}
-
-Index open(const File& file, const OpenOptions& options) {
-  Opened opened(file);
-  return format_of(opened).read(opened, options);
 }
 
 }  // namespace transload

@@ -63,8 +63,8 @@ class Unread {
 // A regular file. It stays open as long as the source lives.
 class LocalFile final : public Source {
  public:
-  explicit LocalFile(const std::filesystem::path& path)
-      : name_(path.string()),
+  LocalFile(const std::filesystem::path& path, std::string name)
+      : name_(std::move(name)),
         // Without O_NONBLOCK, opening a pipe would wait for a writer.
         descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (descriptor_ < 0) fail(name_, "cannot be opened", errno);
@@ -219,10 +219,12 @@ class Memory final : public Source {
 
 void Source::prefetch(std::uint64_t, std::uint64_t) const {}
 
-File open_file(const std::filesystem::path& path) {
-  const auto file = std::make_shared<LocalFile>(path);
+File open_file(const std::filesystem::path& path) { return open_file(path, path.string()); }
+
+File open_file(const std::filesystem::path& path, const std::string& name) {
+  const auto file = std::make_shared<LocalFile>(path, name);
   file->examine();
-  return {path.string(), file};
+  return {name, file};
 }
 
 File part_of(const File& file, std::uint64_t begin, std::uint64_t nbytes, std::string name) {

@@ -6,6 +6,7 @@
 #include "pickle/memo.h"
 #include "pickle/opcodes.h"
 #include "types/utf8.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

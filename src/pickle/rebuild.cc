@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "pickle/plain_calls.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

@@ -11,7 +11,7 @@
 #include "pickle/tensor_parts.h"
 #include "pickle/torch_storages.h"
 #include "pickle/torch_tensors.h"
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

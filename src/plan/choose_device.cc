@@ -6,6 +6,7 @@
 #include "plan/select.h"
 #include "types/checked.h"
 #include "values/node_table.h"
+#include "transload/error.h"
 
 namespace transload {
 

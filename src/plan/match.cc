@@ -8,6 +8,7 @@
 #include "types/nearest.h"
 #include "types/quotes.h"
 #include "values/paths.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

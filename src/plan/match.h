@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

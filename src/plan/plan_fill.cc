@@ -9,6 +9,7 @@
 #include "plan/plans.h"
 #include "plan/transfers.h"
 #include "types/checked.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

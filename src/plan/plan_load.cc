@@ -12,6 +12,7 @@
 #include "types/checked.h"
 #include "types/scalar.h"
 #include "values/node_table.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "plan/layout.h"
 #include "plan/match.h"
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

@@ -10,6 +10,7 @@
 #include "values/node_copy.h"
 #include "values/paths.h"
 #include "values/walk.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

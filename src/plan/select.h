@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

@@ -8,6 +8,7 @@
 #include "plan/plans.h"
 #include "types/checked.h"
 #include "types/scalar.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

@@ -8,7 +8,7 @@
 
 #include "io/atomic_file.h"
 #include "plan/layout.h"
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

@@ -4,6 +4,7 @@
 
 #include "io/file.h"
 #include "plan/plans.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

@@ -6,6 +6,7 @@
 #include "plan/box.h"
 #include "plan/plans.h"
 #include "transfer/steps.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {

@@ -2,6 +2,7 @@
 
 #include "plan/pieces.h"
 #include "plan/plans.h"
+#include "transload/error.h"
 
 namespace transload {
 

@@ -10,6 +10,7 @@
 
 #include "transfer/checksums.h"
 #include "transfer/engine.h"
+#include "transload/error.h"
 
 namespace transload {
 

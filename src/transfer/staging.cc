@@ -7,6 +7,7 @@
 
 #include "plan/pieces.h"
 #include "transfer/workers.h"
+#include "transload/error.h"
 
 namespace transload {
 namespace {
@@ -37,8 +38,8 @@ Staging::Staging(RunState& run) : run_(run), needs_(examine()) {
   threads_ = static_cast<int>(threads);
   if (each > 0) {
     buffer_nbytes_ = plan.slot_nbytes + (plan.outputs.empty() ? 0 : kPage);
-    buffers_ = backend_for(needs_.source)
-                   .allocate_staging(needs_.source, threads * each * buffer_nbytes_);
+    buffers_ =
+        backend_for(needs_.source).allocate_staging(needs_.source, threads * each * buffer_nbytes_);
   }
   open_streams();
   if (!needs_.slots) return;

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "transload/transload.h"
+#include "transload/options.h"
 
 namespace transload {
 

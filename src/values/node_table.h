@@ -56,9 +56,6 @@ constexpr bool has_text(ValueKind kind) {
 // "#indices", to the tensor.
 enum ObjectItem : std::size_t { kCallable, kArguments, kListItems, kDictItems, kTensorParts };
 
-// How an object came to be: called, or made by __new__ without or with keyword arguments.
-enum class Made : std::uint8_t { by_call, by_new, by_new_with_keywords };
-
 class NodeTable {
  public:
   // Reserves what a pickle of that size needs if it holds tensors, so that nothing moves while the

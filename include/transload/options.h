@@ -1,0 +1,139 @@
+// The options and results of the functions in transload.h. All options have defaults; designated initializers name those
+// that differ:
+//
+//   transload::load("model.pt", {.map_location = "cpu", .select = {.at = "model_state_dict"}, .verify = true});
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "transload/device.h"
+#include "transload/dtype.h"
+#include "transload/plan.h"
+#include "transload/tensor.h"
+
+namespace transload {
+
+struct Progress {
+  std::uint64_t done_nbytes, total_nbytes;
+};
+// Called by the thread that called load(), save() and the like, about ten times a second. If it throws, the work stops and
+// the exception comes out of that call.
+using ProgressFunction = std::function<void(const Progress&)>;
+
+struct OpenOptions {
+  // Objects of classes that are not plain data are kept as inert values, which can be printed and saved again. With
+  // refuse_objects, the first one is an UnsafePickleError.
+  bool refuse_objects = false;
+  // Calls that run code, such as os.system, are an UnsafePickleError. With keep_calls they are kept as inert values.
+  // Nothing is called either way.
+  bool keep_calls = false;
+};
+
+// Selects tensors by name: the keys and positions on the way to them, joined by '/', as StateDict::tensors() gives them.
+// In patterns, * stands for any text and ? for one character. Values that are not tensors stay. A tensor that is not
+// selected is left out of a dict; in a list or tuple None takes its place, so that the others keep their positions.
+struct Selection {
+  // The path of a part, such as "model_state_dict" or "optimizer_states/0": only what is below it, with names that begin
+  // there.
+  std::string at{};
+  std::vector<std::string> keep{};  // only these; empty: all
+  std::vector<std::string> drop{};  // but not these
+  // {"module.*", "*"} strips a prefix; {"*.attn.*", "*.attention.*"} changes the middle. The n-th * of the new name is
+  // the text that the n-th * of the pattern stood for. The first pattern that fits renames. A tensor stays in its dict.
+  std::vector<std::pair<std::string, std::string>> rename{};
+};
+
+struct IoOptions {
+  // The most host memory for bytes in transit: staging. With everything else a load needs, it stays below 64 MiB.
+  std::uint64_t staging_nbytes = 48ull << 20;
+  int threads = 0;  // that read and write; 0: one per core, at most 8
+  ProgressFunction progress{};
+  // The caller's streams (CUstream handles) by device. Copies to and from the caller's memory start after what is queued
+  // on them.
+  std::vector<std::pair<Device, std::uintptr_t>> streams{};
+};
+
+// Returns nbytes of the caller's memory on a device; its bytes need not be initialized. May throw.
+using AllocateFunction = std::function<Storage(Device, std::uint64_t nbytes)>;
+
+struct LoadOptions {
+  MapLocation map_location{};    // without rules: where each storage was saved
+  Selection select{};
+  std::optional<Dtype> dtype{};  // casts floating point tensors
+  // Called once for each storage, instead of allocate(). Without it, small storages share allocations.
+  AllocateFunction allocate{};
+  // Maps the file on the CPU instead of reading it, where its bytes need no change. The memory is private to the process
+  // and read from disk when it is first touched. The file must not be truncated while the tensors live.
+  bool mapped = false;
+  // Compares the bytes with the file's checksums while they are read. Throws FormatError that names the storages that
+  // differ.
+  bool verify = false;
+  // The most bytes that a load may allocate on a device, if that is less than what is free there.
+  std::vector<std::pair<Device, std::uint64_t>> memory_limits{};
+  IoOptions io{};
+  OpenOptions open{};
+};
+
+struct FillOptions {
+  Selection select{};  // of the source's tensors, before they are matched with the live ones
+  bool strict = true;  // missing and unexpected keys are a MismatchError
+  // Loads the source beside the live tensors first, so that a failure to read changes nothing. load_state_dict() reads
+  // nothing and throws UnsupportedError.
+  bool transactional = false;
+  // Compares the file's bytes with its checksums before the first live byte changes. load_state_dict() throws
+  // UnsupportedError.
+  bool verify = false;
+  IoOptions io{};
+  OpenOptions open{};  // for load_into() by path
+};
+
+struct FillResult {
+  std::vector<std::string> missing;     // keys that only the live model has; left as they were
+  std::vector<std::string> unexpected;  // keys that only the source has
+};
+
+struct SaveOptions {
+  std::string format{};        // "torch_zip", "safetensors" or "shards"; empty: by the path's suffix
+  Selection select{};          // which tensors are written, and under which names
+  bool compact = false;        // leaves out the bytes of storages that no tensor uses
+  bool allow_objects = false;  // writes inert objects of classes that are not plain data
+  MapLocation locations{};     // the location tags to write; without rules: the tensors' devices
+  std::map<std::string, std::string> metadata{};  // for safetensors
+  IoOptions io{};
+};
+
+struct SaveResult {
+  std::uint64_t nbytes = 0;  // of all files
+  // Temporary files beside the target that killed saves have left. They are reported, not removed.
+  std::vector<std::filesystem::path> leftovers;
+};
+
+struct VerifyResult {
+  std::uint64_t checked_nbytes = 0;    // of tensors, compared with checksums
+  std::uint64_t unchecked_nbytes = 0;  // of tensors without checksums: safetensors, or CRCs turned off
+};
+
+// A tensor that recover() could not write, and why.
+struct LostTensor {
+  std::string name, reason;
+};
+
+struct RecoverResult {
+  SaveResult saved;
+  std::size_t intact = 0;  // tensors that were written
+  std::vector<LostTensor> lost;
+};
+
+struct FormatInfo {
+  std::string name;
+  bool can_write;
+};
+
+}  // namespace transload
