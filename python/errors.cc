@@ -1,6 +1,9 @@
 #include "errors.h"
 
-#include <array>
+#include <nanobind/eval.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "transload/error.h"
 
@@ -11,7 +14,8 @@ namespace nb = nanobind;
 
 // Never freed: exceptions may be translated until the interpreter ends.
 struct Types {
-  PyObject *error, *io, *format, *unsupported, *unsafe_pickle, *placement, *mismatch, *device;
+  PyObject *error, *io, *not_found, *permission, *format, *unsupported, *unsafe_pickle, *placement,
+      *mismatch, *device;
 };
 Types types;
 
@@ -29,29 +33,45 @@ PyObject* define(nb::module_& module, const char* name, const char* doc, PyObjec
 
 void raise(PyObject* type, const Error& error) { PyErr_SetString(type, error.what()); }
 
+PyObject* io_type(int error_number) {
+  if (error_number == ENOENT) return types.not_found;
+  if (error_number == EACCES || error_number == EPERM) return types.permission;
+  return types.io;
+}
+
+// The package adds `filename`, which only it knows as the caller wrote it.
 void raise_io(const IoError& error) {
-  const nb::object made = nb::handle(types.io)(error.what());
-  nb::setattr(
-      made, "errno",
-      error.error_number() ? nb::object(nb::int_(error.error_number())) : nb::object(nb::none()));
-  PyErr_SetObject(types.io, made.ptr());
+  const int number = error.error_number();
+  const nb::object made = nb::handle(io_type(number))(error.what());
+  if (number != 0) {
+    nb::setattr(made, "errno", nb::int_(number));
+    nb::setattr(made, "strerror", nb::str(std::strerror(number)));
+  }
+  PyErr_SetObject(reinterpret_cast<PyObject*>(made.ptr()->ob_type), made.ptr());
 }
 
 }  // namespace
 
 void define_errors(nb::module_& module) {
   types.error = define(module, "Error",
-                       "What transload throws: where, what was found, what was "
-                       "expected, and the way out.",
+                       "The base of what transload raises. The message says where, what was "
+                       "found, what was expected, and the way out.",
                        PyExc_Exception);
   types.io = define(module, "IoError", "The operating system refused; `errno` says why.",
                     types.error, PyExc_OSError);
+  // OSError would print errno and strerror instead of the message.
+  nb::setattr(nb::handle(types.io), "__str__", nb::eval("lambda error: str(error.args[0])"));
+  types.not_found = define(module, "FileMissingError", "A file or folder that is not there.",
+                           types.io, PyExc_FileNotFoundError);
+  types.permission =
+      define(module, "FilePermissionError", "A file or folder that this process may not use.",
+             types.io, PyExc_PermissionError);
   types.format = define(module, "FormatError",
-                        "A damaged file, or none of the format it seemed to "
-                        "be.",
+                        "A damaged file, or one that is not of the format it "
+                        "seemed to be.",
                         types.error, PyExc_ValueError);
   types.unsupported = define(module, "UnsupportedError",
-                             "A sound file or request that needs what "
+                             "A valid file or request that needs something "
                              "transload does not do.",
                              types.error);
   types.unsafe_pickle = define(module, "UnsafePickleError",

@@ -1,10 +1,14 @@
+// Python objects to a state dict: each object becomes one value, so that what is shared stays
+// shared.
 #include <unordered_map>
 
 #include "convert.h"
-#include "values/node_table.h"
+#include "transload/state_dict_builder.h"
 
 namespace transload::python {
 namespace {
+
+using Handle = StateDictBuilder::Handle;
 
 constexpr int kMaxDepth =
     400;  // of Python objects in each other; Python's own pickle allows about as much
@@ -17,6 +21,10 @@ std::string text_of(nb::handle object) {
   return {data, static_cast<std::size_t>(size)};
 }
 
+std::span<const std::byte> bytes_at(const char* data, Py_ssize_t size) {
+  return std::as_bytes(std::span(data, static_cast<std::size_t>(size)));
+}
+
 std::string class_name(nb::handle object) {
   const nb::handle type = object.type();
   return text_of(type.attr("__module__")) + "." + text_of(type.attr("__qualname__"));
@@ -24,13 +32,9 @@ std::string class_name(nb::handle object) {
 
 class Collector {
  public:
-  explicit Collector(nb::handle arrays)
-      : arrays_(nb::borrow<nb::object>(arrays)), nodes_(std::make_shared<NodeTable>()) {}
+  explicit Collector(nb::handle arrays) : arrays_(nb::borrow<nb::object>(arrays)) {}
 
-  StateDict run(nb::handle root) {
-    nodes_->root = add(root);
-    return StateDict(nodes_, std::move(storages_));
-  }
+  StateDict run(nb::handle root) { return builder_.build(add(root)); }
 
  private:
   // Deeper by one, for as long as it lives; `key` leads there.
@@ -54,45 +58,44 @@ class Collector {
     return text.empty() ? "what is to be saved" : '"' + text + '"';
   }
 
-  NodeId add(nb::handle o) {
-    if (o.is_none()) return nodes_->none();
-    if (PyBool_Check(o.ptr())) return nodes_->boolean(o.ptr() == Py_True);
+  Handle add(nb::handle o) {
+    if (o.is_none()) return builder_.add(nullptr);
+    if (PyBool_Check(o.ptr())) return builder_.add(o.ptr() == Py_True);
     if (PyLong_CheckExact(o.ptr())) return integer(o);
-    if (PyFloat_CheckExact(o.ptr())) return nodes_->real(PyFloat_AS_DOUBLE(o.ptr()));
-    if (PyUnicode_CheckExact(o.ptr())) return nodes_->text(text_of(o));
+    if (PyFloat_CheckExact(o.ptr())) return builder_.add(PyFloat_AS_DOUBLE(o.ptr()));
+    if (PyUnicode_CheckExact(o.ptr())) return builder_.add(text_of(o));
     const auto known = memo_.find(o.ptr());
     if (known != memo_.end()) return known->second;
-    const NodeId node = add_new(o);
+    const Handle node = add_new(o);
     memo_.emplace(o.ptr(), node);
     return node;
   }
 
-  NodeId integer(nb::handle o) {
+  Handle integer(nb::handle o) {
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(o.ptr(), &overflow);
-    if (overflow == 0) return nodes_->integer(value);
+    if (overflow == 0) return builder_.add(std::int64_t{value});
     const auto bits = nb::cast<std::size_t>(o.attr("bit_length")());
     const nb::object bytes = o.attr("to_bytes")(bits / 8 + 1, "little", nb::arg("signed") = true);
-    return nodes_->big_integer(
+    return builder_.big_integer(
         {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(bytes.ptr())), bits / 8 + 1});
   }
 
-  NodeId add_new(nb::handle o) {
+  Handle add_new(nb::handle o) {
     if (PyBytes_CheckExact(o.ptr()))
-      return nodes_->bytes(
-          {PyBytes_AS_STRING(o.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(o.ptr()))});
+      return builder_.bytes(bytes_at(PyBytes_AS_STRING(o.ptr()), PyBytes_GET_SIZE(o.ptr())));
     if (PyByteArray_CheckExact(o.ptr()))
-      return nodes_->bytearray({PyByteArray_AS_STRING(o.ptr()),
-                                static_cast<std::size_t>(PyByteArray_GET_SIZE(o.ptr()))});
+      return builder_.bytearray(
+          bytes_at(PyByteArray_AS_STRING(o.ptr()), PyByteArray_GET_SIZE(o.ptr())));
     if (PyComplex_CheckExact(o.ptr()))
-      return nodes_->complex(PyComplex_RealAsDouble(o.ptr()), PyComplex_ImagAsDouble(o.ptr()));
-    if (PyDict_CheckExact(o.ptr())) return dict(o, ValueKind::dict);
+      return builder_.complex({PyComplex_RealAsDouble(o.ptr()), PyComplex_ImagAsDouble(o.ptr())});
+    if (PyDict_CheckExact(o.ptr())) return dict(o, builder_.dict());
     if (o.type().is(ordered_dict_)) return ordered_dict(o);
-    if (PyList_CheckExact(o.ptr())) return list(o, ValueKind::list);
-    if (PyTuple_CheckExact(o.ptr())) return sequence(o, ValueKind::tuple);
-    if (PySet_CheckExact(o.ptr())) return list(o, ValueKind::set);
-    if (PyFrozenSet_CheckExact(o.ptr())) return sequence(o, ValueKind::frozenset);
-    if (o.type().is(size_type_)) return sequence(o, ValueKind::size);
+    if (PyList_CheckExact(o.ptr())) return list(o, builder_.list());
+    if (PyTuple_CheckExact(o.ptr())) return builder_.tuple(items_of(o));
+    if (PySet_CheckExact(o.ptr())) return list(o, builder_.set());
+    if (PyFrozenSet_CheckExact(o.ptr())) return builder_.frozenset(items_of(o));
+    if (o.type().is(size_type_)) return builder_.size(items_of(o));
     // None, or what it is and its parts
     const nb::object described = describe_(o);
     if (!described.is_none()) return of_library(o, described);
@@ -101,8 +104,7 @@ class Collector {
     return object(o);
   }
 
-  NodeId dict(nb::handle o, ValueKind kind) {
-    const NodeId node = nodes_->container(kind);
+  Handle dict(nb::handle o, Handle node) {
     memo_.emplace(o.ptr(), node);
     const nb::object items = nb::steal(PyMapping_Items(o.ptr()));
     if (!items) throw nb::python_error();
@@ -111,39 +113,39 @@ class Collector {
       const nb::handle pair = PyList_GET_ITEM(items.ptr(), i);
       const nb::handle key = PyTuple_GET_ITEM(pair.ptr(), 0);
       const Level level(*this, key);
-      const NodeId key_node = add(key);
-      if (!nodes_->can_be_key(key_node))
-        throw UnsupportedError(
-            where() + ": a key of type " + class_name(key) +
-            "; keys can be None, bool, int, float, str, bytes and tuples of them");
-      nodes_->set(node, key_node, add(PyTuple_GET_ITEM(pair.ptr(), 1)));
+      set(node, key, PyTuple_GET_ITEM(pair.ptr(), 1));
     }
     return node;
   }
 
-  NodeId ordered_dict(nb::handle o) {
-    const NodeId node = dict(o, ValueKind::ordered_dict);
+  void set(Handle dict, nb::handle key, nb::handle value) {
+    const Handle key_node = add(key);
+    if (!builder_.can_be_key(key_node))
+      throw UnsupportedError(where() + ": a key of type " + class_name(key) +
+                             "; keys can be None, bool, int, float, str, bytes and tuples of them");
+    builder_.set(dict, key_node, add(value));
+  }
+
+  Handle ordered_dict(nb::handle o) {
+    const Handle node = dict(o, builder_.ordered_dict());
     const nb::object attributes = nb::getattr(o, "__dict__", nb::none());
     if (!attributes.is_none() && PyDict_Size(attributes.ptr()) > 0) {
       keep_.push_back(attributes);
-      nodes_->set_attributes(node, add(attributes));
+      builder_.set_attributes(node, add(attributes));
     }
     return node;
   }
 
   // Of a list or set, which may be in itself.
-  NodeId list(nb::handle o, ValueKind kind) {
-    const NodeId node = nodes_->container(kind);
+  Handle list(nb::handle o, Handle node) {
     memo_.emplace(o.ptr(), node);
-    const std::vector<NodeId> items = items_of(o);
-    nodes_->append(node, items);
+    const std::vector<Handle> items = items_of(o);
+    builder_.append(node, items);
     return node;
   }
 
-  NodeId sequence(nb::handle o, ValueKind kind) { return nodes_->sequence(kind, items_of(o)); }
-
-  std::vector<NodeId> items_of(nb::handle o) {
-    std::vector<NodeId> items;
+  std::vector<Handle> items_of(nb::handle o) {
+    std::vector<Handle> items;
     std::size_t number = 0;
     for (const nb::handle item : nb::borrow<nb::object>(o)) {
       keep_.push_back(nb::borrow<nb::object>(item));
@@ -154,33 +156,19 @@ class Collector {
     return items;
   }
 
-  NodeId of_library(nb::handle o, const nb::object& described) {
+  Handle of_library(nb::handle o, const nb::object& described) {
     const std::string what = nb::cast<std::string>(described[0]);
-    if (what == "dtype") return nodes_->dtype(dtype_of(described[1]));
-    if (what == "device") return nodes_->device(nb::cast<std::string>(described[1]));
-    const nb::object parts = described[1];
-    const Tensor tensor = to_tensor(parts);
-    if (what == "storage") {
-      const std::uint32_t number = number_of(tensor.storage());
-      return nodes_->storage(number, tensor.dtype(),
-                             tensor.storage().nbytes() / itemsize(tensor.dtype()));
-    }
-    TensorRow row;
-    row.storage = number_of(tensor.storage());
-    row.dtype = tensor.dtype();
-    row.requires_grad = tensor.requires_grad;
-    row.is_parameter = tensor.is_parameter;
-    row.conj = tensor.conj;
-    row.neg = tensor.neg;
-    row.storage_offset = tensor.storage_offset();
-    const NodeId node = nodes_->tensor(row, {tensor.shape().begin(), tensor.shape().size()},
-                                       {tensor.stride().begin(), tensor.stride().size()});
+    if (what == "dtype") return builder_.add(dtype_of(described[1]));
+    if (what == "device") return builder_.device(nb::cast<std::string>(described[1]));
+    const Tensor tensor = to_tensor(nb::object(described[1]));
+    if (what == "storage") return builder_.storage(tensor.storage(), tensor.dtype());
+    const Handle node = builder_.add(tensor);
     const nb::object attributes = nb::getattr(o, "__dict__", nb::none());
     if (!attributes.is_none() && PyDict_Size(attributes.ptr()) > 0) {
       memo_.emplace(o.ptr(), node);
       const Level level(*this, nb::handle());
       keep_.push_back(attributes);
-      nodes_->set_attributes(node, add(attributes));
+      builder_.set_attributes(node, add(attributes));
     }
     return node;
   }
@@ -192,57 +180,47 @@ class Collector {
     return *found;
   }
 
-  std::uint32_t number_of(const Storage& storage) {
-    const auto next = static_cast<std::uint32_t>(storages_.size());
-    const auto [at, is_new] = numbers_.try_emplace(storage.identity(), next);
-    if (is_new) storages_.push_back(storage);
-    return at->second;
-  }
-
-  NodeId global(nb::handle o) {
+  Handle global(nb::handle o) {
     const nb::object module = nb::getattr(o, "__module__", nb::none());
     const nb::object name = nb::getattr(o, "__qualname__", nb::none());
     if (module.is_none() || name.is_none()) unsaveable(o);
     if (text_of(name).find('<') != std::string::npos)
       unsaveable(o);  // a lambda, or local to a function
-    return nodes_->global(text_of(module), text_of(name));
+    return builder_.global(text_of(module), text_of(name));
   }
 
   [[noreturn]] void unsaveable(nb::handle o) const {
     throw UnsupportedError(where() + " is a " + class_name(o) +
-                           ", which is no data that can be saved");
+                           ", which is not data that can be saved");
   }
 
-  // As pickle takes an object apart: what makes it, with what, and its state. It stays inert; the writer refuses it
-  // unless it is plain data or the options allow it.
-  NodeId object(nb::handle o) {
+  // As pickle takes an object apart: what makes it, with what, and its state. It stays inert; the
+  // writer refuses it unless it is plain data or the options allow it.
+  Handle object(nb::handle o) {
     const nb::object reduced = arrays_.attr("reduce")(o);
     if (reduced.is_none()) unsaveable(o);
     keep_.push_back(reduced);
     const Level level(*this, nb::handle());
     if (PyUnicode_Check(reduced.ptr()))
-      return nodes_->global(text_of(arrays_.attr("module_of")(o, reduced)), text_of(reduced));
+      return builder_.global(text_of(arrays_.attr("module_of")(o, reduced)), text_of(reduced));
     const auto made = static_cast<Made>(nb::cast<int>(reduced[0]));
-    const NodeId callable = add(reduced[1]), arguments = add(nb::object(reduced[2]));
-    const NodeId node = nodes_->object(callable, arguments, made);
+    const Handle callable = add(reduced[1]), arguments = add(nb::object(reduced[2]));
+    const Handle node = builder_.object(callable, arguments, made);
     memo_.emplace(o.ptr(), node);
-    if (nb::object items = reduced[4]; !items.is_none()) nodes_->append(node, items_of(items));
+    if (nb::object items = reduced[4]; !items.is_none()) builder_.append(node, items_of(items));
     if (nb::object entries = reduced[5]; !entries.is_none()) {
-      for (const nb::handle pair : entries)
-        nodes_->set(node, add(nb::object(pair[0])), add(nb::object(pair[1])));
+      for (const nb::handle pair : entries) set(node, nb::object(pair[0]), nb::object(pair[1]));
       keep_.push_back(entries);
     }
-    if (nb::object state = reduced[3]; !state.is_none()) nodes_->set_attributes(node, add(state));
+    if (nb::object state = reduced[3]; !state.is_none()) builder_.set_attributes(node, add(state));
     return node;
   }
 
   nb::object arrays_;
   nb::object describe_ = arrays_.attr("describe"), size_type_ = arrays_.attr("Size");
   nb::object ordered_dict_ = nb::module_::import_("collections").attr("OrderedDict");
-  std::shared_ptr<NodeTable> nodes_;
-  std::vector<Storage> storages_;
-  std::unordered_map<const void*, std::uint32_t> numbers_;
-  std::unordered_map<PyObject*, NodeId> memo_;
+  StateDictBuilder builder_;
+  std::unordered_map<PyObject*, Handle> memo_;
   std::vector<nb::object> keep_;  // so that no address in the memo is used again
   std::vector<nb::handle> path_;
 };
@@ -265,7 +243,8 @@ Tensor to_tensor(nb::handle d) {
       values.push_back(nb::cast<std::int64_t>(size));
     return Dims(values);
   };
-  // Borrowed: whoever calls keeps the bytes. The key tells storages apart, not addresses: empty ones have none.
+  // Borrowed: whoever calls keeps the bytes. The key tells storages apart, not addresses: empty
+  // ones have none.
   const std::shared_ptr<void> owner(std::shared_ptr<void>(),
                                     reinterpret_cast<void*>(key));                       // NOLINT
   const Storage storage(*device, reinterpret_cast<std::byte*>(address), nbytes, owner);  // NOLINT

@@ -1,8 +1,9 @@
-// One stack of frames instead of recursion: what a checkpoint nests is bounded only by memory.
+// A state dict to Python objects. A stack of frames instead of recursion: how deep values are
+// nested is bounded only by memory.
+#include <algorithm>
 #include <array>
 
 #include "convert.h"
-#include "values/node_table.h"
 
 namespace transload::python {
 namespace {
@@ -18,7 +19,7 @@ nb::object text_object(std::string_view text) {
       PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogatepass"));
 }
 
-nb::object dims_object(std::span<const std::int64_t> sizes) {
+nb::object dims_object(const Dims& sizes) {
   nb::object tuple = steal(PyTuple_New(static_cast<Py_ssize_t>(sizes.size())));
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i),
@@ -30,68 +31,77 @@ nb::object dims_object(std::span<const std::int64_t> sizes) {
 class Builder {
  public:
   Builder(const StateDict& state, nb::handle arrays, const StorageObject& storage_of)
-      : nodes_(state.nodes()),
+      : state_(state),
         storage_of_(storage_of),
         make_tensor_(arrays.attr("tensor")),
         arrays_(nb::borrow<nb::object>(arrays)),
-        made_(nodes_.size()),
         storages_(state.storages().size()) {}
 
   nb::object run() {
-    enter(nodes_.root);
+    const Value root = state_.root();
+    enter(root);
     while (!frames_.empty()) {
       Frame& frame = frames_.back();
-      const NodeId child = child_of(frame.node, frame.next);
-      if (child == kEnd) {
-        const NodeId node = frame.node;
+      if (frame.next == frame.count) {
+        const Value value = frame.value;
         frames_.pop_back();
-        leave(node);
+        leave(value);
         continue;
       }
-      ++frame.next;
-      if (child != kNoNode && !made_[child]) enter(child);
+      const std::optional<Value> part = part_of(frame.value, frame.next++, frame.count);
+      if (part && !made(*part)) enter(*part);
     }
-    return made_[nodes_.root];
+    return made(root);
   }
 
  private:
-  static constexpr NodeId kEnd = kNoNode - 1;
+  // A value whose parts are being made. Its attributes are the last part.
   struct Frame {
-    NodeId node;
-    std::size_t next;
+    Value value;
+    std::size_t next, count;
   };
 
-  // The i-th of the nodes that have to be there before this one is complete; kEnd behind the last.
-  NodeId child_of(NodeId node, std::size_t i) const {
-    std::span<const NodeId> parts;
-    switch (nodes_.kind(node)) {
-      case ValueKind::dict:
-      case ValueKind::ordered_dict:
-        parts = nodes_.entries(node);
-        break;
-      case ValueKind::tensor:
-        break;
-      default:
-        parts = nodes_.items(node);
-    }
-    if (i < parts.size()) return parts[i];
-    return i == parts.size() ? nodes_.attributes(node) : kEnd;
+  // By Value::id().
+  nb::object& made(const Value& value) {
+    if (value.id() >= made_.size())
+      made_.resize(std::max<std::size_t>(value.id() + 1, 2 * made_.size()));
+    return made_[value.id()];
   }
 
-  // What can be changed exists from here on, so that its parts may refer to it.
-  void enter(NodeId node) {
-    switch (nodes_.kind(node)) {
+  static std::size_t count_parts(const Value& value) {
+    if (value.is(ValueKind::tensor)) return 1;
+    if (value.is(ValueKind::object)) return 5;
+    return (value.is_dict() ? 2 * value.size() : value.size()) + 1;
+  }
+
+  // The i-th of the values that have to be there before this one is complete.
+  static std::optional<Value> part_of(const Value& value, std::size_t i, std::size_t count) {
+    if (value.is(ValueKind::object)) {
+      const ObjectParts parts = value.object();
+      const std::optional<Value> all[] = {parts.callable, parts.arguments, parts.list_items,
+                                          parts.dict_items, parts.state};
+      return all[i];
+    }
+    if (i + 1 == count) return value.attributes();
+    if (!value.is_dict()) return value.item(i);
+    const auto [key, of_key] = value.entry(i / 2);
+    return i % 2 == 0 ? key : of_key;
+  }
+
+  // Containers that can be changed exist from here on, so that their parts may refer to them.
+  void enter(const Value& value) {
+    switch (value.kind()) {
       case ValueKind::list:
-        made_[node] = steal(PyList_New(0));
+        made(value) = steal(PyList_New(0));
         break;
       case ValueKind::set:
-        made_[node] = steal(PySet_New(nullptr));
+        made(value) = steal(PySet_New(nullptr));
         break;
       case ValueKind::dict:
-        made_[node] = steal(PyDict_New());
+        made(value) = steal(PyDict_New());
         break;
       case ValueKind::ordered_dict:
-        made_[node] = ordered_dict_();
+        made(value) = ordered_dict_();
         break;
       case ValueKind::tuple:
       case ValueKind::size:
@@ -99,155 +109,148 @@ class Builder {
       case ValueKind::object:
         break;
       case ValueKind::tensor:
-        made_[node] = tensor(node);
-        if (nodes_.attributes(node) == kNoNode) return;
+        made(value) = tensor(value);
+        if (!value.attributes()) return;
         break;
       default:
-        made_[node] = leaf(node);
+        made(value) = leaf(value);
         return;
     }
-    frames_.push_back({node, 0});
+    frames_.push_back({value, 0, count_parts(value)});
   }
 
-  nb::handle at(NodeId node) const {
-    if (!made_[node]) throw UnsupportedError("a tuple or object that contains itself");
-    return made_[node];
+  nb::handle at(const Value& value) {
+    const nb::object& object = made(value);
+    if (!object) throw UnsupportedError("a tuple or object that contains itself");
+    return object;
   }
 
-  // Hashing a tuple looks at all of its parts: those of a hostile file can be without end.
-  void require_hashable(NodeId node) const {
-    if (!nodes_.is_hashable(node))
-      throw UnsupportedError("a set with a " + std::string(name(nodes_.kind(node))) +
+  // Hashing a tuple looks at all of its parts, which takes exponential time for some hostile files.
+  static void require_hashable(const Value& value) {
+    if (!value.is_hashable())
+      throw UnsupportedError("a set with a " + std::string(name(value.kind())) +
                              " in it, or with a tuple of more than 64 parts");
   }
 
-  void leave(NodeId node) {
-    switch (nodes_.kind(node)) {
+  void leave(const Value& value) {
+    switch (value.kind()) {
       case ValueKind::list:
-        for (const NodeId item : nodes_.items(node)) {
-          if (PyList_Append(made_[node].ptr(), at(item).ptr()) != 0) throw nb::python_error();
+        for (std::size_t i = 0; i < value.size(); ++i) {
+          if (PyList_Append(made(value).ptr(), at(value.item(i)).ptr()) != 0)
+            throw nb::python_error();
         }
         break;
       case ValueKind::set:
-        for (const NodeId item : nodes_.items(node)) {
-          require_hashable(item);
-          if (PySet_Add(made_[node].ptr(), at(item).ptr()) != 0) throw nb::python_error();
+        for (std::size_t i = 0; i < value.size(); ++i) {
+          require_hashable(value.item(i));
+          if (PySet_Add(made(value).ptr(), at(value.item(i)).ptr()) != 0) throw nb::python_error();
         }
         break;
       case ValueKind::dict:
-      case ValueKind::ordered_dict: {
-        const auto entries = nodes_.entries(node);
-        for (std::size_t i = 0; i < entries.size(); i += 2) {
-          if (PyObject_SetItem(made_[node].ptr(), at(entries[i]).ptr(), at(entries[i + 1]).ptr()) !=
-              0) {
-            if (nodes_.kind(entries[i]) == ValueKind::tensor &&
-                PyErr_ExceptionMatches(PyExc_TypeError)) {
-              PyErr_Clear();
-              throw UnsupportedError(
-                  "a dict whose keys are tensors, which NumPy's arrays cannot be; PyTorch's can");
-            }
-            throw nb::python_error();
-          }
-        }
+      case ValueKind::ordered_dict:
+        for (std::size_t i = 0; i < value.size(); ++i) set_entry(value, i);
         break;
-      }
       case ValueKind::tuple:
-        made_[node] = tuple(nodes_.items(node));
+        made(value) = tuple(value);
         break;
       case ValueKind::size:
-        made_[node] = arrays_.attr("size")(tuple(nodes_.items(node)));
+        made(value) = arrays_.attr("size")(tuple(value));
         break;
       case ValueKind::frozenset:
-        for (const NodeId item : nodes_.items(node)) require_hashable(item);
-        made_[node] = steal(PyFrozenSet_New(tuple(nodes_.items(node)).ptr()));
+        for (std::size_t i = 0; i < value.size(); ++i) require_hashable(value.item(i));
+        made(value) = steal(PyFrozenSet_New(tuple(value).ptr()));
         break;
       case ValueKind::object:
-        made_[node] = object(node);
-        return;  // its attributes are part of it
+        made(value) = object(value.object());
+        return;  // its state is a part of it
       default:
         break;
     }
-    if (const NodeId attributes = nodes_.attributes(node); attributes != kNoNode) {
-      made_[node].attr("__dict__").attr("update")(at(attributes));
-    }
+    if (const auto attributes = value.attributes())
+      made(value).attr("__dict__").attr("update")(at(*attributes));
   }
 
-  nb::object tuple(std::span<const NodeId> items) const {
-    nb::object made = steal(PyTuple_New(static_cast<Py_ssize_t>(items.size())));
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      PyTuple_SET_ITEM(made.ptr(), static_cast<Py_ssize_t>(i), at(items[i]).inc_ref().ptr());
+  void set_entry(const Value& dict, std::size_t i) {
+    const auto [key, of_key] = dict.entry(i);
+    const nb::handle to = made(dict);
+    if (PyObject_SetItem(to.ptr(), at(key).ptr(), at(of_key).ptr()) == 0) return;
+    if (key.is(ValueKind::tensor) && PyErr_ExceptionMatches(PyExc_TypeError)) {
+      PyErr_Clear();
+      throw UnsupportedError(
+          "a dict whose keys are tensors, which NumPy's arrays cannot be; PyTorch's can");
     }
-    return made;
+    throw nb::python_error();
   }
 
-  nb::object object(NodeId node) const {
-    const auto parts = nodes_.items(node);
-    const auto part = [&](std::size_t i) -> nb::object {
-      if (i >= parts.size() || parts[i] == kNoNode) return nb::none();
-      return nb::borrow<nb::object>(at(parts[i]));
+  nb::object tuple(const Value& value) {
+    nb::object items = steal(PyTuple_New(static_cast<Py_ssize_t>(value.size())));
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      PyTuple_SET_ITEM(items.ptr(), static_cast<Py_ssize_t>(i), at(value.item(i)).inc_ref().ptr());
+    }
+    return items;
+  }
+
+  nb::object object(const ObjectParts& parts) {
+    const auto part = [&](const std::optional<Value>& value) -> nb::object {
+      return value ? nb::borrow<nb::object>(at(*value)) : nb::object(nb::none());
     };
-    const NodeId state = nodes_.attributes(node);
-    return arrays_.attr("object")(
-        part(0), part(1), part(2), part(3),
-        state == kNoNode ? nb::object(nb::none()) : nb::borrow<nb::object>(at(state)),
-        static_cast<int>(nodes_.made(node)), state != kNoNode);
+    return arrays_.attr("object")(part(parts.callable), part(parts.arguments),
+                                  part(parts.list_items), part(parts.dict_items), part(parts.state),
+                                  static_cast<int>(parts.made), parts.state.has_value());
   }
 
-  nb::object leaf(NodeId node) {
-    switch (nodes_.kind(node)) {
+  nb::object leaf(const Value& value) {
+    const auto bytes = [&] {
+      return std::pair(reinterpret_cast<const char*>(value.bytes().data()), value.bytes().size());
+    };
+    switch (value.kind()) {
       case ValueKind::none:
         return nb::none();
       case ValueKind::boolean:
-        return nb::bool_(nodes_.as_boolean(node));
+        return nb::bool_(value.boolean());
       case ValueKind::integer:
-        return steal(PyLong_FromLongLong(nodes_.as_integer(node)));
+        return steal(PyLong_FromLongLong(value.integer()));
       case ValueKind::big_integer: {
-        const std::string_view bytes = nodes_.as_text(node);
+        const auto [data, nbytes] = bytes();
         return nb::module_::import_("builtins")
             .attr("int")
-            .attr("from_bytes")(nb::bytes(bytes.data(), bytes.size()), "little",
-                                nb::arg("signed") = true);
+            .attr("from_bytes")(nb::bytes(data, nbytes), "little", nb::arg("signed") = true);
       }
       case ValueKind::real:
-        return steal(PyFloat_FromDouble(nodes_.as_real(node)));
-      case ValueKind::complex: {
-        const auto [re, im] = nodes_.as_complex(node);
-        return steal(PyComplex_FromDoubles(re, im));
-      }
+        return steal(PyFloat_FromDouble(value.real()));
+      case ValueKind::complex:
+        return steal(PyComplex_FromDoubles(value.complex().real(), value.complex().imag()));
       case ValueKind::text:
-        return text_object(nodes_.as_text(node));
+        return text_object(value.text());
       case ValueKind::bytes: {
-        const std::string_view bytes = nodes_.as_text(node);
-        return nb::bytes(bytes.data(), bytes.size());
+        const auto [data, nbytes] = bytes();
+        return nb::bytes(data, nbytes);
       }
       case ValueKind::bytearray: {
-        const std::string_view bytes = nodes_.as_text(node);
-        return steal(
-            PyByteArray_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
+        const auto [data, nbytes] = bytes();
+        return steal(PyByteArray_FromStringAndSize(data, static_cast<Py_ssize_t>(nbytes)));
       }
       case ValueKind::device:
-        return arrays_.attr("device")(text_object(nodes_.as_text(node)));
+        return arrays_.attr("device")(text_object(value.text()));
       case ValueKind::dtype:
-        return dtype(nodes_.as_dtype(node));
-      case ValueKind::global:
-        return arrays_.attr("name")(text_object(nodes_.module_of(node)),
-                                    text_object(nodes_.name_of(node)));
+        return dtype(value.dtype());
+      case ValueKind::global: {
+        const GlobalName global = value.global();
+        return arrays_.attr("name")(text_object(global.module), text_object(global.name));
+      }
       case ValueKind::storage:
-        return arrays_.attr("typed_storage")(storage(nodes_.storage_number(node)),
-                                             dtype(nodes_.as_dtype(node)));
+        return arrays_.attr("typed_storage")(storage(value.storage_number()), dtype(value.dtype()));
       default:
-        throw Error("a value of kind " + std::string(name(nodes_.kind(node))));
+        throw Error("a value of kind " + std::string(name(value.kind())));
     }
   }
 
-  nb::object tensor(NodeId node) {
-    const TensorRow& row = nodes_.row(node);
-    return make_tensor_(
-        row.storage == TensorRow::kNoStorage ? nb::object(nb::none()) : storage(row.storage),
-        dtype(row.dtype), dims_object(nodes_.shape(node)), dims_object(nodes_.stride(node)),
-        row.storage_offset, static_cast<bool>(row.requires_grad),
-        static_cast<bool>(row.is_parameter), static_cast<bool>(row.conj),
-        static_cast<bool>(row.neg));
+  nb::object tensor(const Value& value) {
+    const Tensor t = value.tensor();
+    const std::uint32_t number = value.storage_number();
+    return make_tensor_(number == Value::kNoStorage ? nb::object(nb::none()) : storage(number),
+                        dtype(t.dtype()), dims_object(t.shape()), dims_object(t.stride()),
+                        t.storage_offset(), t.requires_grad, t.is_parameter, t.conj, t.neg);
   }
 
   nb::object storage(std::uint32_t number) {
@@ -261,7 +264,7 @@ class Builder {
     return known;
   }
 
-  const NodeTable& nodes_;
+  const StateDict& state_;
   const StorageObject& storage_of_;
   nb::object make_tensor_, arrays_;
   nb::object ordered_dict_ = nb::module_::import_("collections").attr("OrderedDict");

@@ -1,12 +1,12 @@
 """Save a model on any device, load it on any other.
 
-    state = transload.load("model.pt", map_location="cpu")   # what torch.load(weights_only=True) returns
-    transload.load_into(model, "model.pt")                   # straight into live parameters, wherever they are
-    transload.save(model.state_dict(), "model.safetensors")
+    state = transload.load("model.pt", map_location="cpu")   # what torch.load(weights_only=True)
+    returns transload.load_into(model, "model.pt")                   # straight into live
+    parameters, wherever they are transload.save(model.state_dict(), "model.safetensors")
 
-Reads and writes PyTorch's zip files and safetensors. Nothing in a file is run: of classes, only those are made that torch's
-weights_only and add_safe_globals() allow. Tensors are torch's where PyTorch is installed, else NumPy arrays. Every function
-may be called from any thread.
+Reads and writes PyTorch's zip files and safetensors. Nothing in a file is run: of classes, only
+those are made that torch's weights_only and add_safe_globals() allow. Tensors are torch's where
+PyTorch is installed, else NumPy arrays. Every function may be called from any thread.
 """
 
 from ._core import (
@@ -23,8 +23,9 @@ from ._core import (
     empty_cache,
     use_cuda_driver,
 )
+from ._fill import FillResult
 from ._index import Index, LazyTensor, Plan, open
-from ._load import FillResult, load, load_into, save
+from ._load import load, load_into, save
 from ._memory import MemoryReport, memory_report
 from ._object import Name, Object
 from ._patch import patch_torch

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import _core
 from ._arrays import array_library
-from ._core import DeviceError
-from ._files import as_path
+from ._files import moves_one_position, open_checkpoint
+from ._fill import Filling, FillResult, flat, with_cache_given_back
+from ._options import _pairs, _texts, io_options, load_options, map_location_rules, path_text
 from ._progress import shown
-from ._rules import options, path_text
-
-
-class FillResult(NamedTuple):
-    """What load_state_dict returns: keys only the live model has, and keys only the file has."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"FillResult(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
-
-    __str__ = __repr__
 
 
 def load(
@@ -46,34 +33,44 @@ def load(
     refuse_objects: bool = False,
     keep_calls: bool = False,
 ) -> Any:
-    """What a file holds: what torch.load(path, weights_only=True) returns, each storage once, straight on its device.
+    """Returns what a file holds, as torch.load(path, weights_only=True) does: each storage once,
+    straight on its device.
 
-    path: a file, or a binary file object (in memory: it is copied).
-    map_location: as torch's (None: where it was saved), and rules over keys: {"encoder.*": "cuda:0"}, "auto".
+    path: a path, a file's bytes, or a binary file object with seek(), read from its position on,
+        which stays. What lies in memory is not copied; what only read() returns, as of gzip.open(),
+        is read by one thread.
+    map_location: as torch's (None: where it was saved), and rules over keys:
+        {"encoder.*": "cuda:0"}, "auto".
     at: the part of a checkpoint that is meant: "model_state_dict". Names begin there.
-    keys: these tensors, by name (KeyError if one is not there); keep, drop: patterns of names, where * stands for any
-        text. A name is the keys from the root, joined by "/". Values that are no tensors stay.
+    keys: these tensors, by name (KeyError if one is not there); keep, drop: patterns of names,
+        where * stands for any text. A name is the keys from the root, joined by "/". Values that
+        are not tensors stay.
     rename: {"module.*": "*"} strips a prefix.
     dtype: that floating point tensors are cast to, on their way.
     verify: compare bytes with the file's checksums on the way; FormatError names what differs.
     mmap: on the CPU, map the file instead of reading it.
     memory_limit: bytes that the load may take of each device, or {device: bytes}.
     progress: a function (bytes done, bytes in all), called about ten times a second; True: a bar.
-    refuse_objects: UnsafePickleError for objects of classes that are not plain data; else they are kept, inert.
-    keep_calls: calls of what runs code, as os.system, are kept as inert objects; else they are an UnsafePickleError.
+    refuse_objects: UnsafePickleError for objects of classes that are not plain data; else they are
+        kept, inert.
+    keep_calls: calls of what runs code, as os.system, are kept as inert objects; else they are an
+        UnsafePickleError.
 
-    Raises IoError, FormatError, UnsupportedError, UnsafePickleError, PlacementError, DeviceError. A failure, Ctrl-C
-    too, leaves nothing behind. The GIL is released while bytes move.
+    Raises IoError, FormatError, UnsupportedError, UnsafePickleError, PlacementError, DeviceError,
+    and what a file object raises. A failure, Ctrl-C too, leaves nothing behind. The GIL is released
+    while bytes move.
     """
     arrays = array_library()
-    with as_path(path) as file, shown(progress, "loading") as show:
-        index = _core.open(file, refuse_objects, keep_calls)
+    with shown(progress, "loading") as show:
+        core = open_checkpoint(path, refuse_objects=refuse_objects, keep_calls=keep_calls)
+        keep, drop = _texts(keep), _texts(drop)
         if keys is not None:
-            _require_keys(index, at, keys)
-            keep = list(keep or []) + list(keys) if not isinstance(keep, str) else [keep, *keys]
-        chosen = options(
+            _require_keys(core, at, keys)
+            keep += keys
+            drop += [] if keep else ["*"]
+        options = load_options(
             arrays,
-            _core.devices() if memory_limit is not None else [],
+            io=io_options(arrays, show, 1 if moves_one_position(path) else 0),
             map_location=map_location,
             at=at,
             keep=keep,
@@ -83,30 +80,34 @@ def load(
             verify=verify,
             mmap=mmap,
             memory_limit=memory_limit,
-            progress=show,
         )
-        if keys is not None and not chosen["keep"]:
-            chosen["drop"] = ["*"]
-        with arrays.loading(map_location):
-            return _with_cache_given_back(arrays, lambda: index.load(arrays, chosen))
+        with arrays.loading(map_location), _position_kept(path):
+            return with_cache_given_back(arrays, lambda: core.load(arrays, options))
 
 
-def _require_keys(index: Any, at: str, keys: list[str]) -> None:
+def _require_keys(core: _core.Checkpoint, at: str, keys: list[str]) -> None:
     part = at + "/" if at else ""
-    there = {name[len(part) :] for name, _ in index.tensors() if name.startswith(part)}
+    there = {name[len(part) :] for name, _ in core.tensors() if name.startswith(part)}
     for key in keys:
         if key not in there:
-            raise KeyError(f"no tensor {key!r} in the file; it has {len(there)}: {', '.join(sorted(there)[:5])}, …")
+            raise KeyError(
+                f"no tensor {key!r} in the file; it has {len(there)}: {', '.join(sorted(there)[:5])}, …"
+            )
 
 
-def _with_cache_given_back(arrays: ModuleType, work: Callable[[], Any]) -> Any:
-    """What torch keeps for reuse is free for us too: it is given back before a device counts as full."""
-    try:
-        return work()
-    except DeviceError:
-        if not arrays.empty_cache():
-            raise
-    return work()
+class _position_kept:
+    """Leaves a file object where it was: the body may read it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file if moves_one_position(file) else None
+
+    def __enter__(self) -> None:
+        if self._file is not None:
+            self._position = self._file.tell()
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.seek(self._position)
 
 
 def load_into(
@@ -122,73 +123,64 @@ def load_into(
     transactional: bool = False,
     progress: Callable[[int, int], object] | bool | None = None,
 ) -> FillResult:
-    """Fills a live module, state dict or optimizer from a file: in place, on whatever device each tensor is, cast to its
-    dtype, by its strides. No second copy anywhere.
+    """Fills a live module, state dict or optimizer from a file: in place, on whatever device each
+    tensor is, cast to its dtype, by its strides. No second copy anywhere.
 
-    live: a torch.nn.Module (parameters and persistent buffers), a torch.optim.Optimizer, or a dict of tensors.
+    live: a torch.nn.Module (parameters, persistent buffers, extra state), a torch.optim.Optimizer,
+        or a dict of tensors.
+    path: as load() takes it.
     at: the part of a checkpoint that is meant: "model_state_dict".
-    strict: missing and unexpected keys are a MismatchError, as are shapes that differ; all of them are listed, before a
-        byte moves.
+    strict: missing and unexpected keys are a MismatchError, as are shapes that differ; all of them
+        are listed, before a byte moves.
     keep, drop, rename: of the file's tensors, as load() has them, before they are matched.
     verify: compare the file's bytes with its checksums first.
     transactional: load everything beside the live tensors first, so that a failure changes nothing.
+    progress: as load() has it.
 
-    Ordered after torch's current streams. A failure while bytes move raises an error that lists which keys are new,
-    which torn and which untouched.
+    A module with hooks, or a _load_from_state_dict or load_state_dict of its own, is filled by its
+    load_state_dict, from tensors that are read to host memory. Its parameters and buffers are
+    copied there first, and put back if that fails; what else its code has changed by then stays. An
+    optimizer with hooks or a load_state_dict of its own is filled by that; with `transactional` its
+    state and groups are put back if it fails.
+
+    Ordered after torch's current streams. A failure while bytes move raises an error that lists
+    which keys are new, which torn and which untouched. Raises MismatchError, and as load().
     """
     arrays = array_library()
-    with as_path(path) as file, shown(progress, "loading") as show:
-        chosen = options(
+    is_module = _is_a(live, "torch.nn", "Module")
+    is_optimizer = _is_a(live, "torch.optim", "Optimizer")
+    if not is_module and not is_optimizer and not isinstance(live, Mapping):
+        raise TypeError(
+            f"cannot be filled: {type(live).__name__}; a module, optimizer or dict of tensors can"
+        )
+    with shown(progress, "loading") as show, _position_kept(path):
+        filling = Filling(
+            open_checkpoint(path),
             arrays,
-            [],
-            keep=keep,
-            drop=drop,
-            rename=rename,
-            verify=verify,
-            progress=show,
             at=at,
             strict=strict,
+            keep=_texts(keep),
+            drop=_texts(drop),
+            rename=_pairs(rename),
+            verify=verify,
             transactional=transactional,
+            progress=show,
+            threads=1 if moves_one_position(path) else 0,
         )
-        if _is_instance_of(live, "torch.nn", "Module"):
+        if is_module:
             from ._module import fill_module
 
-            return FillResult(*fill_module(live, file, chosen, arrays))
-        if _is_instance_of(live, "torch.optim", "Optimizer"):
+            return fill_module(live, filling)
+        if is_optimizer:
             from ._module import fill_optimizer
 
-            return FillResult(*fill_optimizer(live, file, chosen, arrays))
-        if isinstance(live, Mapping):
-            return FillResult(*fill(flat(live, arrays), _core.open(file, False, False), chosen, arrays))
-        raise TypeError(f"cannot be filled: {type(live).__name__}; a module, optimizer or dict of tensors can")
+            return fill_optimizer(live, filling)
+        return filling.fill(flat(live, arrays))
 
 
-def _is_instance_of(o: Any, module: str, name: str) -> bool:
-    import sys
-
+def _is_a(o: Any, module: str, name: str) -> bool:
+    """isinstance() without importing the module."""
     return module in sys.modules and isinstance(o, getattr(sys.modules[module], name))
-
-
-def flat(live: Mapping[Any, Any], arrays: ModuleType, prefix: str = "") -> dict[str, Any]:
-    """Tensors by name, "/" between levels."""
-    found: dict[str, Any] = {}
-    for key, value in live.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            found.update(flat(value, arrays, name + "/"))
-        elif isinstance(value, (list, tuple)):
-            found.update(flat(dict(enumerate(value)), arrays, name + "/"))
-        elif (described := arrays.describe(value)) is not None and described[0] == "tensor":
-            found[name] = value
-    return found
-
-
-def fill(live: Mapping[str, Any], index: Any, chosen: dict[str, Any], arrays: ModuleType) -> tuple[list[str], list[str]]:
-    tensors = list(live.values())
-    descriptions = [arrays.describe_tensor(tensor) for tensor in tensors]
-    result = _with_cache_given_back(arrays, lambda: index.fill(list(live), descriptions, chosen))
-    arrays.filled(tensors)
-    return result
 
 
 def save(
@@ -202,35 +194,42 @@ def save(
     metadata: Mapping[str, str] | None = None,
     progress: Callable[[int, int], object] | bool | None = None,
 ) -> int:
-    """Writes what load() gives: dicts, lists, plain values and tensors, on one device or several. torch.load opens it.
+    """Writes what load() returns: dicts, lists, plain values and tensors, on one device or several.
+    torch.load opens it.
 
     format: "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip.
     compact: a tensor that uses a part of its storage is saved without the rest.
-    allow_objects: write objects of other classes too, as pickle does; without, they are an UnsafePickleError.
+    allow_objects: write objects of other classes too, as pickle does; without, they are an
+        UnsafePickleError.
     map_location: the tags to write, instead of the devices that the tensors are on.
     metadata: of safetensors, texts by name.
+    progress: as load() has it.
 
-    Written beside the target, synced, renamed over it, the folder synced: a crash at any moment leaves the old file or
-    the new one, whole. Returns the file's size in bytes. Raises before anything is written if the format cannot hold
-    the object. No other thread may change the tensors meanwhile.
+    Written beside the target, synced, renamed over it, the folder synced: a crash at any moment
+    leaves the old file or the new one, whole. Returns the file's size in bytes. Raises before
+    anything is written if the format cannot hold the object. No other thread may change the tensors
+    meanwhile.
     """
     arrays = array_library()
+    target = path_text(path)
     with shown(progress, "saving") as show:
-        chosen = options(
-            arrays,
-            [],
-            map_location=map_location,
-            progress=show,
+        options = _core.SaveOptions(
+            io=io_options(arrays, show),
             format=format,
             compact=compact,
             allow_objects=allow_objects,
-            metadata=[(str(key), str(value)) for key, value in (metadata or {}).items()],
+            map_location=map_location_rules(map_location, arrays),
+            metadata={str(key): str(value) for key, value in (metadata or {}).items()},
         )
-        nbytes, leftovers = _core.save(obj, path_text(path), arrays, chosen)
+        try:
+            nbytes, leftovers = _core.save(obj, target, arrays, options)
+        except _core.IoError as error:
+            if error.errno and error.filename is None:
+                error.filename = target
+            raise
     if leftovers:
-        import warnings
-
-        warnings.warn(f"saves that were killed have left {', '.join(leftovers)}; they can be removed", stacklevel=2)
+        warnings.warn(
+            f"saves that were killed have left {', '.join(leftovers)}; they can be removed",
+            stacklevel=2,
+        )
     return nbytes
-
-

@@ -1,4 +1,4 @@
-"""memory_report(): who holds the memory of each device, in this process."""
+"""memory_report(): the tensors that hold the memory of each device, in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ class Held:
     """A storage of this process: how large it is, and by what names it can be reached."""
 
     nbytes: int
-    names: list[str]  #: "module ToyModel: net1.weight", "state dict of 4 tensors: net1.weight", "a tensor"
+    names: list[
+        str
+    ]  #: "module ToyModel: net1.weight", "state dict of 4 tensors: net1.weight", "a tensor"
     only_in_state_dicts: bool  #: nobody but dicts of tensors refers to it: dropping those frees it
 
 
@@ -30,7 +32,9 @@ class DeviceMemory:
     allocated: int  #: in live tensors, as the pools count them
     reserved: int  #: held by the pools of torch and transload, live or kept for reuse
     others: int  #: of the rest of what is in use: other processes, and contexts
-    storages: list[Held] = field(default_factory=list)  #: those that Python can reach, largest first
+    storages: list[Held] = field(
+        default_factory=list
+    )  #: those that Python can reach, largest first
 
     @property
     def held_nbytes(self) -> int:
@@ -49,7 +53,9 @@ class DeviceMemory:
         ]
         for held in self.storages[:10]:
             only = ", nobody else" if held.only_in_state_dicts else ""
-            lines.append(f"    {_core.human_bytes(held.nbytes):>9}  {'; '.join(held.names[:3])}{only}")
+            lines.append(
+                f"    {_core.human_bytes(held.nbytes):>9}  {'; '.join(held.names[:3])}{only}"
+            )
         if len(self.storages) > 10:
             lines.append(f"    and {len(self.storages) - 10} more")
         return "\n".join(lines)
@@ -67,8 +73,9 @@ class MemoryReport:
 
 
 def memory_report() -> MemoryReport:
-    """For each device what is allocated, reserved and used by others; which tensors hold it, by what names; and which of
-    them nobody but a loaded state dict refers to. Looks at every object of the process: for people, not for loops."""
+    """Returns for each device the bytes that are allocated, reserved and used by others; the
+    tensors that hold them, by name; and those that only a loaded state dict refers to. Looks at
+    every object of the process, which takes seconds if there are millions."""
     torch = sys.modules.get("torch")
     storages = _storages(torch) if torch else {}
     report = []
@@ -77,7 +84,9 @@ def memory_report() -> MemoryReport:
             continue
         use = _core.memory_use(device)
         allocated, reserved = use["allocated"], use["reserved"]
-        held = sorted((h for (where, _), h in storages.items() if where == device), key=lambda h: -h.nbytes)
+        held = sorted(
+            (h for (where, _), h in storages.items() if where == device), key=lambda h: -h.nbytes
+        )
         if device == "cpu":
             allocated += sum(h.nbytes for h in held)
             reserved = allocated
@@ -86,7 +95,16 @@ def memory_report() -> MemoryReport:
             reserved += torch.cuda.memory_reserved(device)
         used = use["total"] - use["free"]
         report.append(
-            DeviceMemory(device, use["name"], use["total"], use["free"], allocated, reserved, max(0, used - reserved), held)
+            DeviceMemory(
+                device,
+                use["name"],
+                use["total"],
+                use["free"],
+                allocated,
+                reserved,
+                max(0, used - reserved),
+                held,
+            )
         )
     return MemoryReport(report)
 
@@ -122,8 +140,14 @@ def _storages(torch: Any) -> dict[tuple[str, int], Held]:
                         add(value, f"optimizer {type(o).__name__}: {name}")
     for o in objects:
         if issubclass(type(o), dict) and id(o) not in inner and o is not names and o is not tensors:
-            held = [(key, value) for key, value in o.items() if isinstance(key, str) and issubclass(type(value), torch.Tensor)]
-            if not held or "__name__" in o or "__module__" in o:  # a module's or class's names, no state dict
+            held = [
+                (key, value)
+                for key, value in o.items()
+                if isinstance(key, str) and issubclass(type(value), torch.Tensor)
+            ]
+            if (
+                not held or "__name__" in o or "__module__" in o
+            ):  # a module's or class's names, no state dict
                 continue
             for key, value in held:
                 add(value, f"state dict of {len(held)} tensors: {key}")
@@ -135,12 +159,23 @@ def _storages(torch: Any) -> dict[tuple[str, int], Held]:
         tensor = tensors[number]
         try:
             storage = tensor.untyped_storage()
-        except (RuntimeError, NotImplementedError):  # sparse, or a wrapper without a storage of its own
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ):  # sparse, or a wrapper without a storage of its own
             continue
         # `tensors`, this loop's variable and getrefcount's argument
         own = 3
-        only = number in state_dicts and sys.getrefcount(tensor) - own <= state_dicts[number] and len(names[number]) == state_dicts[number]
-        where = "cuda:" + str(storage.device.index or 0) if storage.device.type == "cuda" else str(storage.device)
+        only = (
+            number in state_dicts
+            and sys.getrefcount(tensor) - own <= state_dicts[number]
+            and len(names[number]) == state_dicts[number]
+        )
+        where = (
+            "cuda:" + str(storage.device.index or 0)
+            if storage.device.type == "cuda"
+            else str(storage.device)
+        )
         held = storages.setdefault((where, storage._cdata), Held(storage.nbytes(), [], True))
         held.names.extend(names.get(number, ["a tensor"]))
         held.only_in_state_dicts = held.only_in_state_dicts and only

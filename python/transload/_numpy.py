@@ -1,5 +1,6 @@
-"""NumPy as the library that makes tensors, where there is no PyTorch: arrays in host memory. bfloat16 and the float8
-types are ml_dtypes'. requires_grad and Parameters have no meaning here and are dropped."""
+"""NumPy as the library that makes tensors, where there is no PyTorch: arrays in host memory.
+bfloat16 and the float8 types come from ml_dtypes. requires_grad and Parameters have no meaning here
+and are dropped."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import Any
 
 import numpy
 
-from ._arrays import lent
 from ._core import DeviceError, PlacementError, UnsupportedError
+from ._lent import lent
 from ._object import Name, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
 _OTHER_NAMES = {"bool": "bool_"}
@@ -26,13 +27,16 @@ _OF_ML_DTYPES = {
 
 
 class Size(tuple):
-    """A torch.Size, where there is no torch: never made, so that a tuple stays one."""
+    """Stands for torch.Size where there is no torch. It is never made, so that a tuple stays a
+    tuple."""
 
 
 def allocate(device: str, nbytes: int) -> tuple[numpy.ndarray, int]:
-    """Bytes, and their address."""
+    """Returns a new array of nbytes, and its address. Raises DeviceError if there is no memory."""
     if device != "cpu":
-        raise PlacementError(f"NumPy arrays cannot be on {device}; pass map_location=\"cpu\", or install torch")
+        raise PlacementError(
+            f'NumPy arrays cannot be on {device}; pass map_location="cpu", or install torch'
+        )
     try:
         made = numpy.empty(nbytes, numpy.uint8)
     except MemoryError as error:
@@ -41,7 +45,7 @@ def allocate(device: str, nbytes: int) -> tuple[numpy.ndarray, int]:
 
 
 def wrap(address: int, nbytes: int, keeper: Any) -> numpy.ndarray:
-    """Memory that somebody else owns, as a storage."""
+    """Returns an array over memory owned by `keeper`, which it keeps alive."""
     return numpy.frombuffer(lent(address, nbytes, keeper), numpy.uint8)
 
 
@@ -63,7 +67,9 @@ def tensor(
     neg: bool,
 ) -> numpy.ndarray:
     if storage is None:
-        raise UnsupportedError(f"a meta tensor of shape {list(shape)} has no NumPy form; install torch")
+        raise UnsupportedError(
+            f"a meta tensor of shape {list(shape)} has no NumPy form; install torch"
+        )
     step = dtype.itemsize
     made = numpy.ndarray(shape, dtype, storage, offset * step, [s * step for s in stride])
     if conj:
@@ -104,7 +110,9 @@ def name(module: str, qualname: str) -> Any:
     return Name(module, qualname)
 
 
-def object(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int, has_state: bool) -> Any:
+def object(
+    callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int, has_state: bool
+) -> Any:
     return make(callable, args, items, entries, state, made)
 
 
@@ -114,16 +122,36 @@ def describe_tensor(a: numpy.ndarray) -> tuple:
         base = base.base
     begin, nbytes = base.ctypes.data, base.nbytes
     first = a.ctypes.data
-    if not base.flags.c_contiguous or any(s < 0 or s % a.itemsize for s in a.strides) or (first - begin) % a.itemsize:
-        raise UnsupportedError(f"an array with strides {a.strides}: copy it, with numpy.ascontiguousarray()")
+    if (
+        not base.flags.forc
+        or any(s < 0 or s % a.itemsize for s in a.strides)
+        or (first - begin) % a.itemsize
+    ):
+        raise UnsupportedError(
+            f"an array with strides {a.strides}: copy it, with numpy.ascontiguousarray()"
+        )
     if a.dtype.byteorder == ">":
         raise UnsupportedError("an array of big-endian elements: astype(a.dtype.newbyteorder('='))")
     strides = tuple(s // a.itemsize for s in a.strides)
-    return (id(base), begin, nbytes, "cpu", a.dtype.name, a.shape, strides, (first - begin) // a.itemsize, False, False, False, False)
+    return (
+        id(base),
+        begin,
+        nbytes,
+        "cpu",
+        a.dtype.name,
+        a.shape,
+        strides,
+        (first - begin) // a.itemsize,
+        False,
+        False,
+        False,
+        False,
+    )
 
 
 def describe(o: Any) -> tuple | None:
-    """What it is ("tensor", "dtype") and its parts; None: nothing of NumPy's own."""
+    """Returns the kind ("tensor", "dtype") and the parts of an object of NumPy, or None for any
+    other object."""
     if type(o) is numpy.ndarray and not o.dtype.hasobject:
         return "tensor", describe_tensor(o)
     if isinstance(o, numpy.dtype):

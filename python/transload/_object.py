@@ -1,4 +1,4 @@
-"""What a pickle names and makes, without any of it being looked up or called."""
+"""Names and objects of a pickle, without looking up or calling anything."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Object:
 
     __slots__ = ("_made", "args", "callable", "entries", "items", "state")
 
-    def __init__(self, callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int) -> None:
+    def __init__(
+        self, callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int
+    ) -> None:
         self.callable = callable  #: a Name
         self.args = args  #: what it was called with
         self.items = items  #: a list: what was appended to it, or None
@@ -50,7 +52,7 @@ class Object:
 
 
 def make(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int) -> Any:
-    """A NumPy scalar, array or dtype if it is one of plain elements; else an inert Object."""
+    """Returns a NumPy scalar, array or dtype of plain elements, or else an inert Object."""
     inert = Object(callable, args, items, entries, state, made)
     if not isinstance(callable, Name) or "numpy" not in callable.module.partition(".")[0]:
         return inert
@@ -58,24 +60,38 @@ def make(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: i
         return inert
     import numpy
 
-    if callable == Name("numpy", "dtype") and isinstance(args, tuple) and args and isinstance(args[0], str):
+    if (
+        callable == Name("numpy", "dtype")
+        and isinstance(args, tuple)
+        and args
+        and isinstance(args[0], str)
+    ):
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
-        if args[0][:1] in "OV" or (isinstance(state, tuple) and len(state) > 4 and state[3] is not None):
+        if args[0][:1] in "OVMm" or (
+            isinstance(state, tuple) and len(state) > 4 and state[3] is not None
+        ):
             return inert
         return numpy.dtype(args[0]).newbyteorder(order if order in "<>" else "=")
     if callable.name == "scalar" and callable.module.endswith("core.multiarray") and len(args) == 2:
         dtype, data = args
-        if isinstance(dtype, numpy.dtype) and isinstance(data, bytes) and len(data) == dtype.itemsize:
+        if (
+            isinstance(dtype, numpy.dtype)
+            and isinstance(data, bytes)
+            and len(data) == dtype.itemsize
+        ):
             return numpy.frombuffer(data, dtype)[0]
     if callable.name == "_reconstruct" and isinstance(state, tuple) and len(state) == 5:
         _, shape, dtype, fortran, data = state
         if isinstance(dtype, numpy.dtype) and isinstance(data, bytes):
-            return numpy.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if fortran else "C")
+            return numpy.frombuffer(bytearray(data), dtype).reshape(
+                shape, order="F" if fortran else "C"
+            )
     return inert
 
 
 def reduce(o: Any) -> Any:
-    """How pickle takes an object apart: a name, or (how made, callable, args, state, items, entries); None: it cannot."""
+    """Returns how pickle takes an object apart: a name, or (how made, callable, args, state, items,
+    entries). Returns None if it cannot be pickled."""
     if isinstance(o, Object):
         return o._made, o.callable, o.args, o.state, o.items, o.entries and list(o.entries.items())
     if isinstance(o, Name):
@@ -95,14 +111,24 @@ def reduce(o: Any) -> Any:
         made, function, args = 2, args[0], (args[1], args[2])
     if "<" in getattr(function, "__qualname__", ""):
         return None
-    return made, function, args, state, None if items is None else list(items), None if entries is None else list(entries)
+    return (
+        made,
+        function,
+        args,
+        state,
+        None if items is None else list(items),
+        None if entries is None else list(entries),
+    )
 
 
 def module_of(o: Any, name: str) -> str:
-    """The module that `name`, which stands for `o`, is found in."""
+    """Returns the module in which `name`, which stands for `o`, is found."""
     if isinstance(o, Name):
         return o.module
     module = getattr(o, "__module__", None)
     if module is None:
-        module = next((m for m, loaded in list(sys.modules.items()) if getattr(loaded, name, None) is o), "__main__")
+        module = next(
+            (m for m, loaded in list(sys.modules.items()) if getattr(loaded, name, None) is o),
+            "__main__",
+        )
     return module

@@ -1,4 +1,4 @@
-"""How far a load or save has come: a function of the caller's, or a bar."""
+"""Progress of a load or save: a function of the caller's, or a bar."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 @contextmanager
 def shown(progress: Any, what: str) -> Iterator[Callable[[int, int], object] | None]:
-    """None, False: nothing. A function: that, with (bytes done, bytes in all). True: tqdm's bar if it is installed, else
-    a line where stderr is a terminal."""
+    """Gives a function (bytes done, bytes in all), or None to show nothing. progress: None or False
+    shows nothing; a function is used as it is; True shows tqdm's bar if that is installed, else a
+    line if stderr is a terminal."""
     if progress is None or progress is False:
         yield None
     elif callable(progress):

@@ -1,5 +1,5 @@
-"""PyTorch as the library that makes tensors. It is imported, never linked; it allocates, so that its own counters stay
-true, and transload fills by address."""
+"""PyTorch as the library that makes tensors. It is imported, never linked. It allocates, so that
+its own counters stay true; transload fills the memory by address."""
 
 from __future__ import annotations
 
@@ -9,26 +9,36 @@ from typing import Any
 
 import torch
 
-from ._arrays import lent
 from ._core import DeviceError, UnsupportedError
+from ._lent import lent
 from ._object import Name, Object, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
 Size = torch.Size
-_DTYPE_NAMES = {value: str(value).removeprefix("torch.") for value in vars(torch).values() if isinstance(value, torch.dtype)}
+_DTYPE_NAMES = {
+    value: str(value).removeprefix("torch.")
+    for value in vars(torch).values()
+    if isinstance(value, torch.dtype)
+}
 _STORAGES = (torch.UntypedStorage, torch.storage.TypedStorage)
 
 
 def allocate(device: str, nbytes: int) -> tuple[torch.UntypedStorage, int]:
-    """Storage for nbytes, and its address."""
+    """Returns a new storage of nbytes, and its address. Raises DeviceError if there is no memory."""
     try:
         storage = torch.UntypedStorage(nbytes, device=device)
-    except (RuntimeError, AssertionError, MemoryError) as error:  # its "out of memory", or a build without CUDA
-        raise DeviceError(f"{device}: torch has no memory for {nbytes} bytes there: {error}") from error
+    except (
+        RuntimeError,
+        AssertionError,
+        MemoryError,
+    ) as error:  # its "out of memory", or a build without CUDA
+        raise DeviceError(
+            f"{device}: torch has no memory for {nbytes} bytes there: {error}"
+        ) from error
     return storage, storage.data_ptr()
 
 
 def wrap(address: int, nbytes: int, keeper: Any) -> torch.UntypedStorage:
-    """Memory that somebody else owns, as a storage."""
+    """Returns a storage over memory owned by `keeper`, which it keeps alive."""
     return torch.frombuffer(lent(address, nbytes, keeper), dtype=torch.uint8).untyped_storage()
 
 
@@ -50,7 +60,9 @@ def tensor(
     if storage is None:
         made = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
     else:
-        made = torch.empty(0, dtype=dtype, device=storage.device).set_(storage, offset, shape, stride)
+        made = torch.empty(0, dtype=dtype, device=storage.device).set_(
+            storage, offset, shape, stride
+        )
     if conj or neg:
         bits = {"conj": conj, "neg": neg}
         torch._utils.set_tensor_metadata(made, {name: True for name, bit in bits.items() if bit})
@@ -77,22 +89,29 @@ def dtype(name: str) -> torch.dtype:
     try:
         return getattr(torch, name)
     except AttributeError:
-        raise UnsupportedError(f"dtype {name}: torch {torch.__version__} has none of that name") from None
+        raise UnsupportedError(
+            f"dtype {name}: torch {torch.__version__} has none of that name"
+        ) from None
 
 
 def dtype_name(dtype: Any) -> str:
-    return _DTYPE_NAMES[dtype] if isinstance(dtype, torch.dtype) else str(dtype).removeprefix("torch.")
+    return (
+        _DTYPE_NAMES[dtype] if isinstance(dtype, torch.dtype) else str(dtype).removeprefix("torch.")
+    )
 
 
 def name(module: str, qualname: str) -> Any:
-    """A name that stands by itself: a quantization scheme is its value, any other stays a name."""
+    """Returns the value of a name that stands by itself: a quantization scheme, or else a Name."""
     value = getattr(torch, qualname, None) if module == "torch" else None
     return value if isinstance(value, torch.qscheme) else Name(module, qualname)
 
 
-def object(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int, has_state: bool) -> Any:
-    """What torch's own restricted unpickler would make of it, with the functions and classes it allows: its own list,
-    and torch.serialization.add_safe_globals(). Anything else is kept inert."""
+def object(
+    callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int, has_state: bool
+) -> Any:
+    """Returns the object that torch's restricted unpickler would make, with the functions and
+    classes that it allows: its own list, and torch.serialization.add_safe_globals(). Returns an
+    inert Object for all others."""
     inert = make(callable, args, items, entries, state, made)
     if not isinstance(inert, Object) or not isinstance(callable, Name):
         return inert
@@ -161,7 +180,8 @@ def describe_tensor(t: torch.Tensor) -> tuple:
 
 
 def describe(o: Any) -> tuple | None:
-    """What it is ("tensor", "storage", "dtype", "device") and its parts; None: nothing of torch's own."""
+    """Returns the kind ("tensor", "storage", "dtype", "device") and the parts of an object of
+    torch, or None for any other object."""
     if type(o) in (torch.Tensor, torch.nn.Parameter):
         if o.layout != torch.strided or o.is_quantized or o.is_nested:
             return None
@@ -171,15 +191,28 @@ def describe(o: Any) -> tuple | None:
     if isinstance(o, torch.device):
         return "device", str(o)
     if type(o) in _STORAGES:
-        untyped, dtype = (o, torch.uint8) if type(o) is torch.UntypedStorage else (o._untyped_storage, o.dtype)
+        untyped, dtype = (
+            (o, torch.uint8) if type(o) is torch.UntypedStorage else (o._untyped_storage, o.dtype)
+        )
         parts = _storage_parts(untyped)
         count = parts[2] // dtype.itemsize
-        return "storage", (*parts, _DTYPE_NAMES[dtype], (count,), (1,), 0, False, False, False, False)
+        return "storage", (
+            *parts,
+            _DTYPE_NAMES[dtype],
+            (count,),
+            (1,),
+            0,
+            False,
+            False,
+            False,
+            False,
+        )
     return None
 
 
 def device_of(place: Any) -> str | None:
-    """A device as a text, from what a map_location may be or give back: a text, torch.device, storage, index."""
+    """Returns the name of a device that a map_location may be or return: a text, torch.device,
+    storage or index. Returns None for None; raises TypeError for anything else."""
     if place is None:
         return None
     if isinstance(place, _STORAGES):
@@ -191,14 +224,18 @@ def device_of(place: Any) -> str | None:
     if not isinstance(place, torch.device):
         raise TypeError(f"map_location gave {place!r}, no device, storage or None")
     if place.type == "cuda":
-        index = place.index if place.index is not None else (torch.cuda.current_device() if torch.cuda.is_available() else 0)
+        index = (
+            place.index
+            if place.index is not None
+            else (torch.cuda.current_device() if torch.cuda.is_available() else 0)
+        )
         return f"cuda:{index}"
     return place.type if place.type == "cpu" else str(place)
 
 
 def called_as_torch_does(function: Any) -> Any:
-    """A map_location function, which torch calls with (storage, location). Ours shows it an empty storage: nothing has
-    been read when it decides."""
+    """Returns a function for the extension from a map_location function, which torch calls with
+    (storage, location). It passes an empty storage: nothing has been read when it decides."""
 
     def decide(location: str, nbytes: int, key: str) -> str | None:
         return device_of(function(torch.UntypedStorage(0), location))
@@ -208,7 +245,8 @@ def called_as_torch_does(function: Any) -> Any:
 
 @contextmanager
 def loading(map_location: Any) -> Iterator[None]:
-    """torch's functions that rebuild tensors of other devices ask its loader for the map_location."""
+    """Gives torch's loader the map_location, which torch's functions that rebuild tensors of other
+    devices ask for."""
     now = torch.serialization._serialization_tls
     before, now.map_location = now.map_location, map_location
     try:
@@ -218,15 +256,20 @@ def loading(map_location: Any) -> Iterator[None]:
 
 
 def streams() -> list[tuple[str, int]]:
-    """torch's current stream on each device: what it has queued there comes before our copies."""
+    """Returns torch's current stream on each device. Copies come after what torch has queued
+    there."""
     if not torch.cuda.is_initialized():
         return []
-    legacy = 1  # CU_STREAM_LEGACY: how the driver calls the default stream, whose handle torch gives as 0
-    return [(f"cuda:{i}", torch.cuda.current_stream(i).cuda_stream or legacy) for i in range(torch.cuda.device_count())]
+    legacy = 1  # CU_STREAM_LEGACY: the driver's handle of the default stream, which is 0 in torch
+    return [
+        (f"cuda:{i}", torch.cuda.current_stream(i).cuda_stream or legacy)
+        for i in range(torch.cuda.device_count())
+    ]
 
 
 def empty_cache() -> bool:
-    """Whether there was a cache to give back."""
+    """Frees the memory that torch keeps for reuse on GPUs. Returns whether it could have kept
+    any."""
     if not torch.cuda.is_initialized():
         return False
     torch.cuda.empty_cache()

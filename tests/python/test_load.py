@@ -201,6 +201,46 @@ def test_numpy_values(tmp_path):
     assert numpy.array_equal(loaded["a"], numpy.arange(6).reshape(2, 3)) and loaded["a"].dtype == numpy.int16
 
 
+def test_numpy_arrays_of_every_order_and_type(tmp_path):
+    import numpy
+
+    c = numpy.arange(6, dtype=">f4").reshape(2, 3)
+    there = {"c": c, "fortran": numpy.asfortranarray(c.astype("<i8")), "empty": numpy.zeros((0, 2)), "scalar": numpy.array(5),
+             "text": numpy.array(["ab", "c"]), "times": numpy.array(["2020-01-01"], "M8[D]"), "bool": numpy.bool_(True)}
+    torch.save(there, tmp_path / "n.pt")
+    loaded = transload.load(tmp_path / "n.pt")
+    for key in ("c", "fortran", "empty", "scalar", "text", "bool"):
+        assert numpy.array_equal(loaded[key], there[key]) and loaded[key].dtype == there[key].dtype, key
+    assert loaded["fortran"].flags.f_contiguous and loaded["fortran"].flags.writeable
+    assert isinstance(loaded["times"], transload.Object)  # the unit of its dtype would be lost
+    torch.save({"objects": numpy.array([{}], object), "record": numpy.zeros(1, [("a", "i4")])}, tmp_path / "o.pt")
+    assert all(isinstance(value, transload.Object) for value in transload.load(tmp_path / "o.pt").values())
+
+
+def test_options_that_are_not_there_are_errors(model):
+    for call in (transload.load, transload.open, lambda path, **more: transload.load_into({}, path, **more)):
+        with pytest.raises(TypeError, match="verfy"):
+            call(model[1], verfy=True)
+    from transload import _core
+
+    for kind in (_core.Selection, _core.OpenOptions, _core.IoOptions, _core.LoadOptions, _core.FillOptions, _core.SaveOptions):
+        with pytest.raises(TypeError):
+            kind(io=_core.IoOptions(), verfy=True)
+    for wrong in ({"dtype": "float31"}, {"map_location": {"cuda:9": "nowhere"}}):
+        with pytest.raises((transload.Error, RuntimeError), match="float31|nowhere"):
+            transload.load(model[1], **wrong)
+
+
+def test_patterns_are_texts_lists_or_pairs(model):
+    path = model[1]
+    assert list(transload.load(path, keep=("2.bias", "0.bias"))) == ["0.bias", "2.bias"]
+    assert list(transload.load(path, keep="2.*", rename=[("2.*", "*")])) == ["weight", "bias"]
+    assert list(transload.load(path, keep="0.*", keys=["2.bias"])) == ["0.weight", "0.bias", "2.bias"]
+    assert list(transload.load(path, keys=["2.bias"], drop="0.*")) == ["2.bias"]
+    with pytest.raises(KeyError, match="'x' in the file; it has 9: 0.bias, 0.weight, 1.bias, 1.num_batches_tracked, 1.running_mean, …"):
+        transload.load(path, keys=["x"])
+
+
 def test_what_contains_itself(tmp_path):
     x = [torch.ones(1)]
     x.append(x)

@@ -33,6 +33,26 @@ def test_gradients_and_optimizers_are_named():
     assert {"module Linear: gradient of weight", "optimizer Adam: exp_avg"} <= names
 
 
-def test_the_report_prints(capsys):
-    print(transload.memory_report())
-    assert "allocated" in capsys.readouterr().out
+def test_allocated_and_others_add_up_to_what_is_in_use():
+    held = torch.empty(40 << 20, dtype=torch.uint8)
+    cpu = transload.memory_report()["cpu"]
+    assert cpu.storages[0].nbytes == held.nbytes and cpu.allocated == cpu.held_nbytes >= held.nbytes
+    assert cpu.others == cpu.total - cpu.free - cpu.reserved > 0 and cpu.reserved == cpu.allocated
+    del held
+    assert transload.memory_report()["cpu"].allocated <= cpu.allocated - (40 << 20)
+
+
+def test_the_report_prints_the_largest_storages_first():
+    held = {f"w{i}": torch.zeros((12 - i) << 20, dtype=torch.uint8) for i in range(12)}
+    report = transload.memory_report()
+    cpu = report["cpu"]
+    sizes = [one.nbytes for one in cpu.storages]
+    assert sizes == sorted(sizes, reverse=True) and len(sizes) > 11
+    lines = str(cpu).splitlines()
+    assert lines[0].startswith("cpu (") and "free" in lines[0]
+    assert "allocated" in lines[1] and "reserved" in lines[1] and "others" in lines[1]
+    assert lines[2].startswith(f"  {len(sizes)} storages that Python reaches")
+    assert lines[3].split() == ["12.6", "MB", *"state dict of 12 tensors: w0, nobody else".split()]
+    assert len(lines) == 14 and lines[-1] == f"    and {len(sizes) - 10} more"
+    assert str(report).startswith(str(cpu)) and "meta" not in [device.device for device in report.devices]
+    assert len(held) == 12

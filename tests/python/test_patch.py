@@ -225,9 +225,14 @@ def test_mmap(patched, file):
 def test_the_default_of_mmap_is_heeded(patched, file):
     from torch.utils.serialization import config
 
+    def is_mapped():
+        return str(file) in pathlib.Path("/proc/self/maps").read_text()
+
+    loaded = torch.load(file)
+    assert not is_mapped()
     with config.patch("load.mmap", True):
-        torch.load(file)
-    assert patched.loaded == 1
+        loaded = torch.load(file)
+    assert is_mapped() and loaded["a"].sum() == 6 and patched.loaded == 2
 
 
 def test_a_missing_file_is_torchs_error(patched, tmp_path):
@@ -471,4 +476,25 @@ def test_it_can_be_undone():
 def test_a_default_device_is_torchs(patched, file):
     with torch.device("meta"):
         loaded = torch.load(file)
-    assert patched.loaded + patched.left_to_torch == 1 and loaded["a"].shape == (4,)
+    assert (patched.loaded, patched.left_to_torch) == (0, 1) and "meta" in patched.reason
+    assert torch.equal(loaded["a"], torch.arange(4.0))  # torch heeds it for what a file does not place
+
+
+def test_an_archive_at_the_position_of_a_file_object(patched, file):
+    behind = io.BytesIO(b"x" * 100 + file.read_bytes())
+    behind.seek(100)
+    assert torch.load(behind)["a"].sum() == 6 and (patched.loaded, patched.left_to_torch) == (1, 0)
+    assert behind.tell() == len(behind.getbuffer())
+    with pytest.raises(EOFError):  # not again from the beginning: a loop over a file ends
+        torch.load(behind)
+    assert (patched.loaded, patched.left_to_torch) == (1, 1) and behind.tell() == len(behind.getbuffer())
+
+
+def test_what_is_left_to_torch_stands_where_it_stood(patched, tmp_path):
+    stream = io.BytesIO(b"x" * 7)
+    stream.seek(7)
+    torch.save([torch.ones(2)], stream, _use_new_zipfile_serialization=False)
+    torch.save([torch.ones(3)], stream, _use_new_zipfile_serialization=False)
+    stream.seek(7)
+    assert [torch.load(stream)[0].sum(), torch.load(stream)[0].sum()] == [2, 3]
+    assert patched.loaded == 0 and patched.left_to_torch == 4  # two saves, two loads

@@ -158,3 +158,38 @@ else:
     subprocess.run([sys.executable, "-c", script], check=True)
     assert list(transload.load(path)) == ["old"] and [*tmp_path.iterdir()] == [path]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)
+
+
+def test_roots_that_are_not_dicts(tmp_path):
+    for root in (None, 5, "text", [torch.ones(2)], torch.ones(3), (1, {"a": None})):
+        same(root, round_trip(root, tmp_path / "r.pt"))
+        same(root, transload.load(tmp_path / "r.pt"))
+
+
+def test_leftovers_of_killed_saves_are_named(tmp_path):
+    path = tmp_path / "m.pt"
+    script = f"""
+import os, signal, torch, transload
+transload.save({{"w": torch.zeros(8 << 20)}}, {str(path)!r}, progress=lambda done, total: done and os.kill(os.getpid(), signal.SIGKILL))
+"""
+    subprocess.run([sys.executable, "-c", script])
+    left = [str(one) for one in tmp_path.iterdir()]
+    assert left and str(path) not in left
+    with pytest.warns(UserWarning, match="killed") as warned:
+        assert transload.save({"w": torch.ones(2)}, path) == path.stat().st_size
+    assert left[0] in str(warned[0].message) and warned[0].filename == __file__
+
+
+def test_keys_that_pickle_could_not_find_again_are_refused(tmp_path):
+    for key in (frozenset({1, 2}), torch.float32):
+        try:
+            transload.save({"a": {key: 1}}, tmp_path / "k.pt")
+        except transload.UnsupportedError as error:
+            assert '"a/' in str(error) and "keys can be" in str(error)
+        else:
+            assert torch.load(tmp_path / "k.pt", weights_only=False)["a"][key] == 1
+    with pytest.raises(transload.UnsupportedError, match="400 levels"):
+        deep = []
+        for _ in range(500):
+            deep = [deep]
+        transload.save(deep, tmp_path / "d.pt")

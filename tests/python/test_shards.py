@@ -55,12 +55,12 @@ def test_the_map_decides_where_a_tensor_is_in_two_files(tmp_path):
 
 @pytest.mark.parametrize("weight_map, words", [
     ({"a": "gone.safetensors"}, 'of 1 shards these are missing: "gone.safetensors"'),
-    ({"a": "../1.safetensors"}, "no file beside the index"),
-    ({"a": "/etc/passwd"}, "no file beside the index"),
-    ({"a": 5}, "no file's name"),
-    ({"z": "1.safetensors"}, '"z" should be in "1.safetensors", and is not'),
+    ({"a": "../1.safetensors"}, "not a file beside the index"),
+    ({"a": "/etc/passwd"}, "not a file beside the index"),
+    ({"a": 5}, "expected a file name"),
+    ({"z": "1.safetensors"}, '"z" should be in "1.safetensors", but is not there'),
     ({}, "the weight_map is empty"),
-    ([], "no index of shards"),
+    ([], "not an index of shards"),
 ])
 def test_an_index_that_is_wrong(tmp_path, weight_map, words):
     save_file({"a": torch.ones(2)}, tmp_path / "1.safetensors")
@@ -71,11 +71,11 @@ def test_an_index_that_is_wrong(tmp_path, weight_map, words):
 
 
 def test_folders_that_are_none(tmp_path, data):
-    with pytest.raises(transload.FormatError, match="without safetensors or an index"):
+    with pytest.raises(transload.FormatError, match="neither safetensors nor an index"):
         transload.open(tmp_path)
     with pytest.raises(transload.FormatError, match="torch.distributed.checkpoint"):
         transload.open(data / "torch-2.13/dcp_hf_2ranks")
     (tmp_path / "1.json").write_text("{nonsense")
-    with pytest.raises(transload.FormatError, match="no JSON"):
+    with pytest.raises(transload.FormatError, match="not valid JSON"):
         transload.open(tmp_path / "1.json")
     shutil.rmtree(tmp_path)

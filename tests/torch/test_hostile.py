@@ -299,11 +299,13 @@ def test_an_index_of_shards_is_its_shards(tmp_path):
     model(tmp_path / "evil.bin", WAYS["reduce"][1] + b".")
     path = tmp_path / "pytorch_model.bin.index.json"
     path.write_text('{"metadata": {}, "weight_map": {"a": "evil.bin"}}')
-    assert scanned(path)[0]["broken"]
-    os_system = b"\x80\x02}" + text("a") + glob("my", "Class") + b")Rs."
-    model(tmp_path / "evil.bin", os_system)
+    [found] = scanned(path)
+    assert found["broken"] and found["dangerous"] and dangerous_names(found) == {"os.system"}
+    assert {use["member"] for use in found["uses"]} == {"evil.bin/m/data.pkl"}
+    model(tmp_path / "evil.bin", b"\x80\x02}" + text("a") + glob("my", "Class") + b")Rs.")
     path.write_text('{"metadata": {}, "weight_map": {}}')
-    assert scanned(tmp_path)
+    shard, index = sorted(scanned(tmp_path), key=lambda found: found["file"])
+    assert (shard["verdict"], index["verdict"]) == ("needs classes", "broken")
 
 
 def test_a_file_that_cannot_be_read_does_not_hide_the_next(tmp_path):
