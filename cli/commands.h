@@ -24,6 +24,12 @@ struct LoadArguments {
   LoadOptions options;
 };
 
+struct ExplainArguments {
+  LoadArguments load;
+  std::filesystem::path save;  // what converting to this file would do, instead of a load; empty: a load
+  std::string format;          // of that file
+};
+
 struct ConvertArguments {
   std::filesystem::path from, to;
   SaveOptions save;
@@ -49,7 +55,7 @@ struct RecoverArguments {
 
 // The functions that return bool or int decide the exit status.
 void inspect(const InspectArguments& arguments);
-void explain(const LoadArguments& arguments);
+void explain(const ExplainArguments& arguments);
 void load_file(const LoadArguments& arguments);
 void convert_file(const ConvertArguments& arguments);
 bool scan_files(const ScanArguments& arguments);  // true if all files are harmless and complete

@@ -1,4 +1,4 @@
-// explain: prints the plan of a load, and loads nothing.
+// explain: prints the plan of a load or of a conversion, and does neither.
 #include <algorithm>
 #include <iostream>
 
@@ -9,12 +9,19 @@
 
 namespace transload::cli {
 
-void explain(const LoadArguments& arguments) {
-  const Index index = open(arguments.file, arguments.options.open);
-  const Plan plan = plan_load(index, arguments.options);
+void explain(const ExplainArguments& arguments) {
+  const LoadOptions& options = arguments.load.options;
+  const Index index = open(arguments.load.file, options.open);
+  if (!arguments.save.empty()) {
+    std::cout << str(plan_convert(
+        index, arguments.save,
+        {.format = arguments.format, .select = options.select, .locations = options.map_location}));
+    return;
+  }
+  const Plan plan = plan_load(index, options);
   std::cout << str(plan);
   for (const DeviceNeed& need : plan.devices) {
-    for (const MemoryUse& use : memory_for(index, arguments.options.map_location)) {
+    for (const MemoryUse& use : memory_for(index, options.map_location)) {
       if (use.device != need.device || use.total == 0) continue;
       std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name,
                                human_bytes(use.free), human_bytes(use.total),

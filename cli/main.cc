@@ -146,11 +146,22 @@ int run(int argc, char** argv) {
       ->needs(json);
   add_open_options(inspect_command, inspected.open);
 
-  LoadArguments explained, loaded;
+  ExplainArguments explained;
+  LoadArguments loaded;
   Texts explained_texts, loaded_texts, converted_texts;
   CLI::App& explain_command = *app.add_subcommand(
       "explain", "Show where load would place tensors, why, and how much memory they need.");
-  add_load_options(explain_command, explained, explained_texts);
+  add_load_options(explain_command, explained.load, explained_texts);
+  CLI::Option* const explain_save =
+      explain_command
+          .add_option("--save", explained.save,
+                      "Show what convert to this file would do instead: what is read and written, and "
+                      "how.")
+          ->type_name("OUT")
+          ->excludes(explain_command.get_option("--dtype"));
+  explain_command.add_option("--to", explained.format, "The format of that file, as for convert.")
+      ->needs(explain_save)
+      ->check(CLI::IsMember(writable_formats()));
   CLI::App& load_command =
       *app.add_subcommand("load", "Load a file and report where its bytes went and how fast.");
   add_load_options(load_command, loaded, loaded_texts);
@@ -225,7 +236,7 @@ int run(int argc, char** argv) {
     return app.exit(error, std::cout, std::cerr) == 0 ? kDone : kUsage;
   }
   if (inspect_command) inspect(inspected);
-  if (explain_command) finish(explained_texts, explained.options), explain(explained);
+  if (explain_command) finish(explained_texts, explained.load.options), explain(explained);
   if (load_command) finish(loaded_texts, loaded.options), load_file(loaded);
   if (convert_command) {
     finish(converted_texts, converted.save.locations, converted.save.select);

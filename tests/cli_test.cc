@@ -198,6 +198,15 @@ TEST_F(Cli, ExplainDecidesAndLoadsNothing) {
   EXPECT_TRUE(contains(run("explain " + kToy).out, "cpu: 484 bytes in 4 storages"));
 }
 
+TEST_F(Cli, ExplainSaysWhatAConversionWouldDo) {
+  const Result result = run("explain " + kToy + " --save out.safetensors");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(contains(result.out, "484 bytes in 4 transfers")) << result.out;
+  EXPECT_TRUE(contains(result.out, "write out.safetensors: 484 bytes of tensors, through the page cache"))
+      << result.out;
+  EXPECT_EQ(run("explain " + kToy + " --save out.pt --dtype float16").status, 2);
+}
+
 TEST_F(Cli, LoadSaysWhereEveryByteWent) {
   const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda0.zip.pt") +
                             " --map-location cuda:0=cpu");

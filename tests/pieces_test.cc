@@ -22,12 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::int64_t> list(const Dims& dims) { return {dims.begin(), dims.end()}; }
-
-std::int64_t product(const Dims& shape) {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-}
-
 // A part of a tensor: elements from `begin` on in each dimension.
 struct Block {
   Dims begin, shape;
@@ -93,9 +87,9 @@ class Checkpoint {
     const Dims stride = contiguous_strides(shape_);
     Tensor part(whole_.storage(), dtype_, block.shape, stride, offset(block.begin));
     std::vector<std::byte> bytes = element_bytes(part);
-    auto box = std::make_shared<Box>(Box{block.shape, contiguous_strides(block.shape), stride, 0,
-                                         static_cast<std::uint64_t>(offset(block.begin)) *
-                                             itemsize(dtype_)});
+    auto box = std::make_shared<Box>(
+        Box{block.shape, contiguous_strides(block.shape), stride, 0,
+            static_cast<std::uint64_t>(offset(block.begin)) * itemsize(dtype_)});
     add_piece(std::move(bytes), 0, std::move(box));
   }
 
@@ -140,9 +134,14 @@ class Checkpoint {
     const auto f = static_cast<std::uint32_t>(index_.pieces.size() % 2);
     files_.resize(std::max<std::size_t>(files_.size(), f + 1));
     files_[f] += "----";
-    index_.pieces.push_back({0, byte_offset, bytes.size(), {f, files_[f].size(), text.size()},
-                             encoded_.deflate ? Encoding::deflated : Encoding::as_is, crc,
-                             std::move(box), static_cast<std::uint8_t>(itemsize(dtype_))});
+    index_.pieces.push_back({0,
+                             byte_offset,
+                             bytes.size(),
+                             {f, files_[f].size(), text.size()},
+                             encoded_.deflate ? Encoding::deflated : Encoding::as_is,
+                             crc,
+                             std::move(box),
+                             static_cast<std::uint8_t>(itemsize(dtype_))});
     files_[f] += text;
   }
 
@@ -176,8 +175,8 @@ void for_each_cut(const Work& work) {
       if (std::accumulate(cut.begin(), cut.end(), std::int64_t{1}, std::multiplies<>()) > 8)
         continue;
       for (const Encoded encoded : kEncodings) {
-        SCOPED_TRACE(shape.str() + " cut in " + Dims(cut).str() + (encoded.swap ? ", swapped" : "") +
-                     (encoded.deflate ? ", deflated" : ""));
+        SCOPED_TRACE(shape.str() + " cut in " + Dims(cut).str() +
+                     (encoded.swap ? ", swapped" : "") + (encoded.deflate ? ", deflated" : ""));
         for (const Dtype dtype : {Dtype::int16, Dtype::complex64}) {
           Checkpoint checkpoint(shape, dtype, encoded);
           for (const Block& block : blocks(shape, Dims(cut))) checkpoint.add(block);
@@ -245,7 +244,8 @@ TEST(Pieces, ThatAreRunsOfElementsFillTransposedTensors) {
   for (std::int64_t a = 0; a <= 24; ++a) {
     for (std::int64_t b = a; b <= 24; ++b) {
       Checkpoint checkpoint(shape, Dtype::int16);
-      for (const auto& [begin, end] : {std::pair{std::int64_t{0}, a}, {a, b}, {b, std::int64_t{24}}})
+      for (const auto& [begin, end] :
+           {std::pair{std::int64_t{0}, a}, {a, b}, {b, std::int64_t{24}}})
         if (begin < end) checkpoint.add_run(begin, end);
       for (const auto& order : {std::vector<std::size_t>{2, 1, 0}, {0, 2, 1}, {1, 0, 2}}) {
         StateDict live;
@@ -283,12 +283,10 @@ class PiecesOnDisk : public golden::TemporaryFolder {
     const fs::path to = path(name);
     const Format& format = format_to_write(to, "");
     const Layout layout = lay_out(format, index.contents, tags_of(index), to, {});
-    write(format, layout, to, &index, {}, [&](const WriteFacts& facts) {
-      return plan_convert(index, layout, facts, {});
-    });
+    write(format, layout, to, &index, {},
+          [&](const WriteFacts& facts) { return plan_convert(index, layout, facts, {}); });
     return to;
   }
-
 };
 
 TEST_F(PiecesOnDisk, BecomeOneStorageWhenConverted) {
@@ -379,15 +377,22 @@ TEST(Pieces, OfAStridedViewAreRefusedUnlessTransactional) {
 // ---- composing ----
 
 Piece piece_of(const Box& box, std::uint8_t itemsize) {
-  return {0, 0, numel(box) * itemsize, {0, 0, numel(box) * itemsize}, Encoding::as_is, {},
-          std::make_shared<const Box>(box), itemsize};
+  return {0,
+          0,
+          numel(box) * itemsize,
+          {0, 0, numel(box) * itemsize},
+          Encoding::as_is,
+          {},
+          std::make_shared<const Box>(box),
+          itemsize};
 }
 
 TEST(Composing, LeavesAColumnShardOneBox) {
   const Box shard{{1000, 50}, {50, 1}, {200, 1}, 0, 400};
-  for (const Box& view : {Box{{1000, 200}, {200, 1}, {1, 1000}, 0, 0},     // to a transposed tensor
-                          Box{{200'000}, {1}, {1}, 0, 0},                  // to one in the same order
-                          Box{{1000, 200}, {200, 1}, {300, 1}, 0, 0}}) {  // to a part of a larger one
+  for (const Box& view :
+       {Box{{1000, 200}, {200, 1}, {1, 1000}, 0, 0},    // to a transposed tensor
+        Box{{200'000}, {1}, {1}, 0, 0},                 // to one in the same order
+        Box{{1000, 200}, {200, 1}, {300, 1}, 0, 0}}) {  // to a part of a larger one
     const auto boxes = compose(piece_of(shard, 4), view, 4, 4);
     ASSERT_TRUE(boxes);
     EXPECT_EQ(boxes->size(), 1u);
@@ -399,25 +404,25 @@ TEST(Composing, CutsARunIntoAtMostTwoPerDimensionAndOne) {
   for (std::int64_t begin = 0; begin < 210; ++begin) {
     for (std::int64_t end = begin + 1; end <= 210; ++end) {
       const auto n = static_cast<std::uint64_t>(end - begin);
-      const auto boxes =
-          compose({0, static_cast<std::uint64_t>(begin), n, {0, 0, n}}, view, 1, 1);
+      const auto boxes = compose({0, static_cast<std::uint64_t>(begin), n, {0, 0, n}}, view, 1, 1);
       ASSERT_TRUE(boxes);
       ASSERT_LE(boxes->size(), 5u);
       std::vector<int> filled(210);
       for (const Box& box : *boxes) {
-        for_each_run(box, 0, numel(box), [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-          const std::size_t last = box.shape.size() - 1;
-          for (std::int64_t i = 0; i < count; ++i) {
-            const bool any = !box.shape.empty();
-            const auto source = static_cast<std::int64_t>(box.source_origin) + from +
-                                (any ? i * box.source_stride[last] : 0);
-            const auto target = static_cast<std::int64_t>(box.target_origin) + to +
-                                (any ? i * box.target_stride[last] : 0);
-            const std::int64_t e = begin + source;
-            EXPECT_EQ(target, e / 42 + e / 7 % 6 * 5 + e % 7 * 30);
-            ++filled[static_cast<std::size_t>(target)];
-          }
-        });
+        for_each_run(box, 0, numel(box),
+                     [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+                       const std::size_t last = box.shape.size() - 1;
+                       for (std::int64_t i = 0; i < count; ++i) {
+                         const bool any = !box.shape.empty();
+                         const auto source = static_cast<std::int64_t>(box.source_origin) + from +
+                                             (any ? i * box.source_stride[last] : 0);
+                         const auto target = static_cast<std::int64_t>(box.target_origin) + to +
+                                             (any ? i * box.target_stride[last] : 0);
+                         const std::int64_t e = begin + source;
+                         EXPECT_EQ(target, e / 42 + e / 7 % 6 * 5 + e % 7 * 30);
+                         ++filled[static_cast<std::size_t>(target)];
+                       }
+                     });
       }
       EXPECT_EQ(std::ranges::count(filled, 1), end - begin);
     }

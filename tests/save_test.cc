@@ -1,0 +1,102 @@
+// Saves on the CPU: what is written, and what a crash leaves.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <random>
+
+#include "small_model.h"
+
+namespace transload {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Save = Folder;
+
+TEST_F(Save, WritesAStorageOnceHoweverManyTensorsViewIt) {
+  const Tensor base = counted({1000}, 0);
+  StateDict state;
+  for (int i = 0; i < 10; ++i)
+    state.set("view" + std::to_string(i),
+              Tensor(base.storage(), Dtype::float32, {100}, {1}, i * 100));
+  EXPECT_LT(save(state, path("views.pt")).nbytes, 4000u + 3000u);
+  EXPECT_EQ(open(path("views.pt")).storages.size(), 1u);
+}
+
+TEST_F(Save, CompactLeavesOutWhatNoTensorUses) {
+  const Tensor base = counted({100'000}, 0);
+  StateDict state;
+  state.set("a", Tensor(base.storage(), Dtype::float32, {4}, {1}, 500));
+  state.set("b", Tensor(base.storage(), Dtype::float32, {2}, {1}, 502));
+  EXPECT_GT(save(state, path("whole.pt")).nbytes, 400'000u);
+  EXPECT_LT(save(state, path("compact.pt"), {.compact = true}).nbytes, 3000u);
+  const StateDict back = load(path("compact.pt"));
+  EXPECT_EQ(values(back.tensor("b")), (std::vector<float>{502, 503}));
+  EXPECT_EQ(back["a"].storage_number(), back["b"].storage_number());
+}
+
+TEST_F(Save, LeftoversOfAKilledSaveAreNamed) {
+  std::ofstream(path(".m.pt.abcdef.saving")) << "half";
+  const SaveResult result = save(small_model(), path("m.pt"));
+  ASSERT_EQ(result.leftovers.size(), 1u);
+  EXPECT_EQ(result.leftovers[0].filename(), ".m.pt.abcdef.saving");
+  EXPECT_TRUE(fs::exists(path(".m.pt.abcdef.saving")));  // named, not removed
+}
+
+TEST_F(Save, KilledAtAnyMomentLeavesTheOldFileOrTheNewOne) {
+  StateDict old_state, new_state;
+  for (int i = 0; i < 8; ++i) old_state.set("t" + std::to_string(i), counted({100'000}, 1));
+  for (int i = 0; i < 8; ++i) new_state.set("t" + std::to_string(i), counted({100'000}, 2));
+  const auto holds = [&](const StateDict& found, const StateDict& expected) {
+    for (const NamedTensor& t : expected.tensors()) {
+      if (element_bytes(found.tensor(t.name)) != element_bytes(t.value.tensor())) return false;
+    }
+    return found.size() == expected.size();
+  };
+  const auto saving = [&](bool again) {
+    const pid_t child = fork();
+    if (child == 0) {
+      do save(new_state, path("m.pt"), {.io = {.threads = 1}});
+      while (again);
+      _exit(0);
+    }
+    return child;
+  };
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  waitpid(saving(false), nullptr, 0);
+  const std::chrono::microseconds one_save =
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+
+  save(old_state, path("m.pt"));
+  std::mt19937 random(7);
+  int old_seen = 0, new_seen = 0, left = 0;
+  for (int i = 0; i < 200; ++i) {
+    const pid_t child = saving(true);
+    ASSERT_GE(child, 0);
+    usleep(static_cast<useconds_t>(random() % static_cast<unsigned>(2 * one_save.count())));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const StateDict found = load(path("m.pt"));
+    const bool is_old = holds(found, old_state), is_new = holds(found, new_state);
+    ASSERT_TRUE(is_old || is_new) << "killed for the " << i << "th time";
+    old_seen += is_old, new_seen += is_new;
+    const SaveResult result = save(old_state, path("m.pt"));
+    left += !result.leftovers.empty();
+    for (const fs::path& leftover : result.leftovers) fs::remove(leftover);
+  }
+  EXPECT_GT(old_seen, 0);
+  EXPECT_GT(new_seen, 0);
+  EXPECT_GT(left, 0);
+}
+
+TEST_F(Save, IntoAFolderThatIsNotThereSaysSo) {
+  EXPECT_THROW(save(small_model(), path("none/m.pt")), IoError);
+}
+
+}  // namespace
+}  // namespace transload
