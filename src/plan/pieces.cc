@@ -35,6 +35,11 @@ bool stays_inside(const Piece& piece, std::uint64_t storage_nbytes) {
 }  // namespace
 
 std::span<const Piece> Index::pieces_of(std::uint32_t storage) const {
+  // Most often each storage is one piece, and stands where its number says.
+  if (storage < pieces.size() && pieces[storage].storage == storage &&
+      (storage == 0 || pieces[storage - 1].storage != storage) &&
+      (storage + 1 == pieces.size() || pieces[storage + 1].storage != storage))
+    return {&pieces[storage], 1};
   const auto found = std::ranges::equal_range(pieces, storage, {}, &Piece::storage);
   return {found.begin(), found.end()};
 }
@@ -62,8 +67,7 @@ bool is_straight(const Transfer& transfer, const Index& index) {
                                        : index.pieces[number].encoding == Encoding::as_is;
 }
 
-void require_whole(const Index& index, std::uint32_t storage) {
-  const std::span<const Piece> pieces = index.pieces_of(storage);
+void require_whole(const Index& index, std::uint32_t storage, std::span<const Piece> pieces) {
   if (pieces.empty()) return;
   const std::uint64_t nbytes = index.storages[storage].nbytes;
   std::uint64_t there = 0;

@@ -26,7 +26,7 @@ bool is_straight(const Transfer& transfer, const Index& index);
 
 // Throws FormatError unless the pieces of a storage, all together, are as long as the storage, and each stays inside it
 // and inside its own bytes.
-void require_whole(const Index& index, std::uint32_t storage);
+void require_whole(const Index& index, std::uint32_t storage, std::span<const Piece> pieces);
 
 // The length of a slot, for a budget of staging memory.
 std::uint64_t slot_nbytes(std::uint64_t staging_nbytes);

@@ -125,8 +125,8 @@ std::vector<Box> boxes_from(const Piece& piece, const Steps& steps, bool is_alon
 }
 
 void fill_from_file(Filler& filler, const Match& m, const Index& index) {
-  require_whole(index, m.source_storage);
   const std::span<const Piece> pieces = index.pieces_of(m.source_storage);
+  require_whole(index, m.source_storage, pieces);
   Steps steps = steps_of(m);
   steps.swap_nbytes = index.storages[m.source_storage].swap_nbytes;
   Transfer transfer = filler.start(m);

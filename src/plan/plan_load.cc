@@ -51,6 +51,7 @@ class Planner {
     }
     sort_by_place(order);
     plan_.placements.resize(index_.storages.size());
+    plan_.transfers.reserve(index_.pieces.size());
     for (const std::uint32_t s : order) place_storage(s);
     for (auto& [device, need] : needs_) plan_.devices.push_back(need);
     require_memory(plan_, options_, memory_);
@@ -129,8 +130,8 @@ class Planner {
                                                      .free = chooser_.left(decision.device)})
             .first->second;
     if (decision.device.kind == DeviceKind::meta) return;
-    require_whole(index_, s);
     const std::span<const Piece> pieces = index_.pieces_of(s);
+    require_whole(index_, s, pieces);
     if (decision.device == kCpu && can_be_mapped(s, pieces)) {
       need.mapped_nbytes += nbytes;
       return map(placement, pieces.front().extent);

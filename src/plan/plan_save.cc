@@ -1,5 +1,5 @@
 // plan_save and plan_convert: what is written to each file of a layout, from where, and whether past the page cache. Pure.
-#include <map>
+#include <algorithm>
 
 #include "plan/box.h"
 #include "plan/compose.h"
@@ -35,6 +35,7 @@ Plan start(const Layout& layout, const WriteFacts& facts, const IoOptions& io) {
   plan.contents = layout.contents;
   plan.slot_nbytes = slot_nbytes(io.staging_nbytes);
   plan.sums_written = facts.needs_checksums;
+  plan.transfers.reserve(layout.pieces.size());
   add_outputs(plan, layout, facts);
   return plan;
 }
@@ -60,8 +61,8 @@ class Converter {
   Converter(Plan& plan, const Index& index) : plan_(plan), index_(index) {}
 
   void add(const Piece& wanted, Transfer transfer) {
-    require_whole(index_, wanted.storage);
     const std::span<const Piece> pieces = index_.pieces_of(wanted.storage);
+    require_whole(index_, wanted.storage, pieces);
     const std::uint8_t swap = index_.storages[wanted.storage].swap_nbytes;
     const bool in_one_run = pieces.size() == 1 && !pieces.front().box;
     std::uint64_t found = 0;
@@ -145,14 +146,12 @@ class Converter {
 Plan plan_save(std::span<const Storage> storages, const Layout& layout, const WriteFacts& facts,
                const IoOptions& io) {
   Plan plan = start(layout, facts, io);
-  std::map<std::uint32_t, std::uint32_t> memory_of;  // by storage
+  plan.memories.reserve(storages.size());
+  for (const Storage& storage : storages)
+    plan.memories.push_back({storage.device(), storage.nbytes(), storage});
   for (const Piece& piece : layout.pieces) {
-    const Storage& storage = storages[piece.storage];
-    const auto next = static_cast<std::uint32_t>(plan.memories.size());
-    const auto [memory, is_new] = memory_of.try_emplace(piece.storage, next);
-    if (is_new) plan.memories.push_back({storage.device(), storage.nbytes(), storage});
     Transfer transfer = to_piece(layout, piece);
-    transfer.from = {Place::Kind::memory, memory->second, 0};
+    transfer.from = {Place::Kind::memory, piece.storage, 0};
     if (piece.box) {
       Steps steps;
       steps.from = steps.to = dtype_of_size(piece.itemsize);

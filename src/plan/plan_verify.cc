@@ -12,6 +12,7 @@ Plan plan_verify(const Index& index, const std::vector<std::uint32_t>& which, co
   Plan plan;
   plan.contents = index.contents;
   plan.slot_nbytes = slot_nbytes(io.staging_nbytes);
+  plan.transfers.reserve(which.size());
   for (const std::uint32_t number : which) {
     const Stored bytes = stored(index, number);
     Transfer transfer;
