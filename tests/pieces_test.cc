@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <numeric>
+#include <random>
 
 #include "emulated.h"
 #include "golden.h"
@@ -426,6 +428,57 @@ TEST(Composing, CutsARunIntoAtMostTwoPerDimensionAndOne) {
       }
       EXPECT_EQ(std::ranges::count(filled, 1), end - begin);
     }
+  }
+}
+
+// Pieces of any strides, which lie across the view's rows and partly outside of it, against one element at a time.
+TEST(Composing, SendsEachElementWhereTheViewHasIt) {
+  std::mt19937 random(5);
+  const auto below = [&](std::int64_t n) {
+    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+  };
+  for (int round = 0; round < 20'000; ++round) {
+    const Dims shape{1 + below(4), 1 + below(4), 1 + below(5)};
+    const std::int64_t count = shape[0] * shape[1] * shape[2], before = below(4);
+    const Box view{shape,
+                   {shape[1] * shape[2], shape[2], 1},
+                   {1, 7, 100},
+                   static_cast<std::uint64_t>(before) * 2,
+                   40};
+    const Box box{{1 + below(4), 1 + below(4), 1 + below(6)},
+                  {30, 6, 1},
+                  {1 + below(20), 1 + below(6), 1 + below(2)},
+                  0,
+                  static_cast<std::uint64_t>(below(8)) * 2};
+    std::map<std::int64_t, std::int64_t> expected, found;  // piece to target, in bytes
+    for_each_run(box, 0, numel(box), [&](std::int64_t from, std::int64_t to, std::int64_t n) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::int64_t e = static_cast<std::int64_t>(box.target_origin) / 2 + to +
+                               i * box.target_stride[2] - before;
+        if (e < 0 || e >= count) continue;
+        const std::int64_t row = e / shape[2];
+        expected[2 * (from + i)] =
+            40 + 2 * (row / shape[1] + row % shape[1] * 7 + e % shape[2] * 100);
+      }
+    });
+    const auto boxes = compose(piece_of(box, 2), view, 2, 2);
+    ASSERT_TRUE(boxes);
+    for (const Box& one : *boxes) {
+      const bool any = !one.shape.empty();
+      const std::size_t last = one.shape.size() - 1;
+      for_each_run(one, 0, numel(one), [&](std::int64_t from, std::int64_t to, std::int64_t n) {
+        for (std::int64_t i = 0; i < n; ++i) {
+          const std::int64_t source = from + (any ? i * one.source_stride[last] : 0);
+          const std::int64_t target = to + (any ? i * one.target_stride[last] : 0);
+          ASSERT_TRUE(found
+                          .emplace(static_cast<std::int64_t>(one.source_origin) + 2 * source,
+                                   static_cast<std::int64_t>(one.target_origin) + 2 * target)
+                          .second);
+        }
+      });
+    }
+    ASSERT_EQ(found, expected) << shape.str() << " " << box.shape.str() << " "
+                               << box.target_stride.str();
   }
 }
 
