@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 const fs::path kData = TRANSLOAD_DATA;
 
-using TorchZip = Folder;
+using TorchZip = TestFolder;
 
 TEST(Devices, AreParsedAsTorchParsesThem) {
   EXPECT_EQ(Device::parse("cuda"), cuda(0));

@@ -8,7 +8,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using LoadInto = Folder;
+using LoadInto = TestFolder;
 
 TEST_F(LoadInto, TransactionallyFillsAPartOfACheckpoint) {
   const StateDict part = small_model();

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 const fs::path kData = TRANSLOAD_DATA;
 
-using Load = Folder;
+using Load = TestFolder;
 
 TEST_F(Load, TagsOfDevicesThatAreNotHereNameTheMapping) {
   const std::string text = message([] { load(kData / "torch-2.13/location_mps.zip.pt"); });

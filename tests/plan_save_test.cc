@@ -18,7 +18,7 @@ namespace transload {
 namespace {
 
 namespace fs = std::filesystem;
-using PlanSave = Folder;
+using PlanSave = TestFolder;
 
 Layout layout_of(const Tensor& tensor, std::uint64_t offset, std::shared_ptr<const Box> box = {}) {
   Layout layout;

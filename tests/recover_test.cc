@@ -9,16 +9,16 @@ namespace transload {
 namespace {
 
 namespace fs = std::filesystem;
-using Recover = Folder;
+using Recover = TestFolder;
 
 TEST_F(Recover, KeepsWhatIsWholeOfAFileCutShort) {
   save(small_model(), path("m.pt"));
   const Index index = open(path("m.pt"));
   fs::resize_file(path("m.pt"), index.pieces[2].extent.offset + 8);  // in net2.weight
   const RecoverResult result = recover(path("m.pt"), path("good.pt"));
-  EXPECT_EQ(result.whole, 2u);
+  EXPECT_EQ(result.intact, 2u);
   ASSERT_EQ(result.lost.size(), 2u);
-  EXPECT_EQ(result.lost[0].first, "net2.weight");
+  EXPECT_EQ(result.lost[0].name, "net2.weight");
   const StateDict good = load(path("good.pt"));
   EXPECT_EQ(values(good.tensor("net1.weight")), values(small_model().tensor("net1.weight")));
   EXPECT_EQ(values(good.tensor("net1.bias")), values(small_model().tensor("net1.bias")));
@@ -34,10 +34,10 @@ TEST_F(Recover, LeavesOutWhatDiffersFromItsChecksum) {
     stream.put(127);
   }
   const RecoverResult result = recover(path("m.pt"), path("good.pt"));
-  EXPECT_EQ(result.whole, 3u);
+  EXPECT_EQ(result.intact, 3u);
   ASSERT_EQ(result.lost.size(), 1u);
-  EXPECT_EQ(result.lost[0].first, "net1.bias");
-  EXPECT_EQ(result.lost[0].second, "its bytes are not those that were saved");
+  EXPECT_EQ(result.lost[0].name, "net1.bias");
+  EXPECT_EQ(result.lost[0].reason, "its bytes are not those that were saved");
   EXPECT_NO_THROW(verify(path("good.pt")));
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using Save = Folder;
+using Save = TestFolder;
 
 TEST_F(Save, WritesAStorageOnceHoweverManyTensorsViewIt) {
   const Tensor base = counted({1000}, 0);

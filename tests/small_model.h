@@ -15,7 +15,7 @@
 
 namespace transload {
 
-class Folder : public testing::Test {
+class TestFolder : public testing::Test {
  protected:
   void SetUp() override {
     std::string name = (std::filesystem::temp_directory_path() / "transload-XXXXXX").string();

@@ -9,7 +9,7 @@ namespace transload {
 namespace {
 
 namespace fs = std::filesystem;
-using Verify = Folder;
+using Verify = TestFolder;
 
 void flip(const fs::path& file, std::uint64_t offset) {
   std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
