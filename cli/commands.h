@@ -26,8 +26,9 @@ struct LoadArguments {
 
 struct ExplainArguments {
   LoadArguments load;
-  std::filesystem::path save;  // what converting to this file would do, instead of a load; empty: a load
-  std::string format;          // of that file
+  std::filesystem::path
+      save;            // what converting to this file would do, instead of a load; empty: a load
+  std::string format;  // of that file
 };
 
 struct ConvertArguments {

@@ -41,9 +41,8 @@ std::string lost_in_safetensors(const StateDict& contents) {
 void convert_file(const ConvertArguments& arguments) {
   SaveOptions options = arguments.save;
   SaveResult result;
-  const double seconds = run_with_progress(options.io, [&] {
-    result = convert(arguments.from, arguments.to, options, arguments.open);
-  });
+  const double seconds = run_with_progress(
+      options.io, [&] { result = convert(arguments.from, arguments.to, options, arguments.open); });
   for (const auto& leftover : result.leftovers)
     std::cerr << printable(leftover.string())
               << ": left behind by an interrupted save; you can remove it\n";

@@ -126,7 +126,8 @@ int run(int argc, char** argv) {
       "destination.");
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_help_flag("-h,--help", "Print this help and exit.");
-  app.set_version_flag("--version", std::string("transload ") + kVersion, "Print the version and exit.");
+  app.set_version_flag("--version", std::string("transload ") + kVersion,
+                       "Print the version and exit.");
   app.require_subcommand(1);
   app.footer(
       "Results go to stdout, messages to stderr. Exit status: 0 done, 1 the input is at fault, 2 "
@@ -154,9 +155,10 @@ int run(int argc, char** argv) {
   add_load_options(explain_command, explained.load, explained_texts);
   CLI::Option* const explain_save =
       explain_command
-          .add_option("--save", explained.save,
-                      "Show what convert to this file would do instead: what is read and written, and "
-                      "how.")
+          .add_option(
+              "--save", explained.save,
+              "Show what convert to this file would do instead: what is read and written, and "
+              "how.")
           ->type_name("OUT")
           ->excludes(explain_command.get_option("--dtype"));
   explain_command.add_option("--to", explained.format, "The format of that file, as for convert.")

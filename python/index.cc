@@ -192,7 +192,7 @@ nb::dict plan_of(const Checkpoint& checkpoint, LoadOptions load) {
     plan = plan_load(index, load);
   }
   nb::dict data;
-  data["text"] = str(plan, index);
+  data["text"] = str(plan);
   nb::list devices, storages;
   for (const DeviceNeed& need : plan.devices) {
     nb::dict one;
@@ -214,9 +214,9 @@ nb::dict plan_of(const Checkpoint& checkpoint, LoadOptions load) {
     nb::dict one;
     one["keys"] = keys[s];
     one["location"] = index.locations[index.storages[s].location];
-    one["device"] = placement.target == Placement::kNowhere
+    one["device"] = placement.memory == Placement::kNowhere
                         ? "meta"
-                        : plan.targets[placement.target].device.str();
+                        : plan.memories[placement.memory].device.str();
     one["rule"] = plan.rules[placement.rule];
     one["nbytes"] = placement.nbytes;
     storages.append(one);

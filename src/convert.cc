@@ -2,8 +2,8 @@
 //
 // It is a save whose bytes come from files instead of memory: nothing is held but staging and what open() reads.
 #include "plan/select.h"
-#include "writing.h"
 #include "transload/transload.h"
+#include "writing.h"
 
 namespace transload {
 namespace {
@@ -40,7 +40,8 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
   Index opened = open(from, open_options);
   const Format& format = format_to_write(to, options.format);
   const Chosen chosen = choose(std::move(opened), options);
-  const Layout layout = lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
+  const Layout layout =
+      lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
   return write(format, layout, to, &chosen.index, options.io, [&](const WriteFacts& facts) {
     return plan_convert(chosen.index, layout, facts, options.io);
   });
@@ -49,7 +50,8 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
 Plan plan_convert(const Index& index, const std::filesystem::path& to, const SaveOptions& options) {
   const Format& format = format_to_write(to, options.format);
   const Chosen chosen = choose(index, options);
-  const Layout layout = lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
+  const Layout layout =
+      lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
   Plan plan = plan_convert(chosen.index, layout, {true, format.seal != nullptr}, options.io);
   for (FileUse& output : plan.outputs)
     output.name = output.name.empty() ? to.string() : (to / output.name).string();

@@ -3,8 +3,8 @@
 
 #include "plan/select.h"
 #include "transfer/engine.h"
-#include "writing.h"
 #include "transload/transload.h"
+#include "writing.h"
 
 namespace transload {
 namespace {
@@ -64,8 +64,8 @@ RecoverResult report(const Index& index, const StateDict& kept,
       ++result.intact;
     else
       result.lost.push_back({tensor.name, s < why_lost.size() && !why_lost[s].empty()
-                                                ? why_lost[s]
-                                                : "another part of the same tensor is lost"});
+                                              ? why_lost[s]
+                                              : "another part of the same tensor is lost"});
   }
   return result;
 }

@@ -3,8 +3,8 @@
 // lay_out() (format/) fixes every offset before a byte moves, so that devices are read and the files are written in
 // parallel. What needs checksums is written last. The exchange is durable: see io/atomic_file.h.
 #include "plan/select.h"
-#include "writing.h"
 #include "transload/transload.h"
+#include "writing.h"
 
 namespace transload {
 namespace {

@@ -6,8 +6,8 @@
 #include "transfer/engine.h"
 #include "transfer/memories.h"
 #include "transfer/output_files.h"
-#include "values/node_table.h"
 #include "transload/transload.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

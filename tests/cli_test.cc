@@ -202,7 +202,8 @@ TEST_F(Cli, ExplainSaysWhatAConversionWouldDo) {
   const Result result = run("explain " + kToy + " --save out.safetensors");
   EXPECT_EQ(result.status, 0);
   EXPECT_TRUE(contains(result.out, "484 bytes in 4 transfers")) << result.out;
-  EXPECT_TRUE(contains(result.out, "write out.safetensors: 484 bytes of tensors, through the page cache"))
+  EXPECT_TRUE(
+      contains(result.out, "write out.safetensors: 484 bytes of tensors, through the page cache"))
       << result.out;
   EXPECT_EQ(run("explain " + kToy + " --save out.pt --dtype float16").status, 2);
 }
@@ -258,9 +259,9 @@ TEST_F(Cli, ConvertSaysWhatSafetensorsHasNoPlaceFor) {
   EXPECT_EQ(words("toy_state_dict.zip.pt"), "");
   // Only the selected tensors count.
   const Index views = open(kData / "torch-2.13/views_shared_storage.zip.pt");
-  const Result one =
-      run("convert " + quoted(std::filesystem::path(views.files[0].name)) + " " + quoted(path("one.safetensors")) +
-          " --keep " + quoted(fs::path(views.contents.tensors().front().name)));
+  const Result one = run("convert " + quoted(std::filesystem::path(views.files[0].name)) + " " +
+                         quoted(path("one.safetensors")) + " --keep " +
+                         quoted(fs::path(views.contents.tensors().front().name)));
   EXPECT_EQ(one.status, 0);
   EXPECT_EQ(one.err, "");
 }

@@ -161,10 +161,9 @@ TEST_F(OnEmulatedDevices, LiveTensorsAreFilledAfterWhatTheCallersStreamHasQueued
               CUDA_SUCCESS);
   }
   emulated_.find<decltype(fake_cuda_delay)>("fake_cuda_delay")(3000);
-  load_into(
-      live, file_,
-      {.strict = false,
-       .io = {.streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}}});
+  load_into(live, file_,
+            {.strict = false,
+             .io = {.streams = {{cuda(0), reinterpret_cast<std::uintptr_t>(theirs.handle())}}}});
   theirs.synchronize();
   EXPECT_EQ(element_bytes(target), element_bytes(state_.tensor("encoder.weight")));
 }

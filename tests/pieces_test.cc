@@ -15,9 +15,9 @@
 #include "plan/box.h"
 #include "plan/compose.h"
 #include "plan/plans.h"
+#include "transload/transload.h"
 #include "verify.h"
 #include "writing.h"
-#include "transload/transload.h"
 
 namespace transload {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "plan/match.h"
 #include "state_dicts.h"
-#include "values/node_table.h"
 #include "transload/transload.h"
+#include "values/node_table.h"
 
 namespace transload {
 namespace {

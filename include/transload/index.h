@@ -42,8 +42,8 @@ struct Piece {
   // The order of the piece's elements in the storage: from the file to the storage when reading, from the storage to
   // the file when writing. Null: the same order on both sides, without gaps.
   std::shared_ptr<const Box> box{};
-  std::uint8_t itemsize = 1;  // bytes of one element, as the box counts them
-  std::uint64_t skipped_nbytes = 0;      // decoded bytes of a deflated extent before the piece
+  std::uint8_t itemsize = 1;         // bytes of one element, as the box counts them
+  std::uint64_t skipped_nbytes = 0;  // decoded bytes of a deflated extent before the piece
 };
 
 // A member of a file that holds no storage's bytes: the pickle of the values, the byte order.

@@ -17,9 +17,9 @@
 
 #include "transload/device.h"
 #include "transload/index.h"
+#include "transload/options.h"
 #include "transload/state_dict.h"
 #include "transload/tensor.h"
-#include "transload/options.h"
 #include "transload/view.h"
 
 namespace transload {

@@ -64,7 +64,7 @@ struct IoOptions {
 using AllocateFunction = std::function<Storage(Device, std::uint64_t nbytes)>;
 
 struct LoadOptions {
-  MapLocation map_location{};    // without rules: where each storage was saved
+  MapLocation map_location{};  // without rules: where each storage was saved
   Selection select{};
   std::optional<Dtype> dtype{};  // casts floating point tensors
   // Called once for each storage, instead of allocate(). Without it, small storages share allocations.
@@ -100,9 +100,9 @@ struct FillResult {
 };
 
 struct SaveOptions {
-  std::string format{};        // "torch_zip", "safetensors" or "shards"; empty: by the path's suffix
-  Selection select{};          // which tensors are written, and under which names
-  bool compact = false;        // leaves out the bytes of storages that no tensor uses
+  std::string format{};  // "torch_zip", "safetensors" or "shards"; empty: by the path's suffix
+  Selection select{};    // which tensors are written, and under which names
+  bool compact = false;  // leaves out the bytes of storages that no tensor uses
   bool allow_objects = false;  // writes inert objects of classes that are not plain data
   MapLocation locations{};     // the location tags to write; without rules: the tensors' devices
   std::map<std::string, std::string> metadata{};  // for safetensors
@@ -116,8 +116,9 @@ struct SaveResult {
 };
 
 struct VerifyResult {
-  std::uint64_t checked_nbytes = 0;    // of tensors, compared with checksums
-  std::uint64_t unchecked_nbytes = 0;  // of tensors without checksums: safetensors, or CRCs turned off
+  std::uint64_t checked_nbytes = 0;  // of tensors, compared with checksums
+  std::uint64_t unchecked_nbytes =
+      0;  // of tensors without checksums: safetensors, or CRCs turned off
 };
 
 // A tensor that recover() could not write, and why.

@@ -90,7 +90,8 @@ const Format& format_named(std::string_view name) {
 
 std::vector<FormatInfo> list_formats() {
   std::vector<FormatInfo> all;
-  for (const Format* format : kFormats) all.push_back({std::string(format->name), format->lay_out != nullptr});
+  for (const Format* format : kFormats)
+    all.push_back({std::string(format->name), format->lay_out != nullptr});
   return all;
 }
 

@@ -39,8 +39,8 @@ std::map<std::string, std::vector<std::size_t>> entries_by_file(const StateDict&
   for (std::size_t i = 0; i < root.size(); ++i) {
     const auto [key, value] = root.entry(i);
     if (!key.is(ValueKind::text) || !value.is(ValueKind::tensor)) {
-      throw UnsupportedError("a model in shards must be a dict of tensors, but \"" +
-                             str(key, 100) + "\" is of type " + std::string(name(value.kind())) +
+      throw UnsupportedError("a model in shards must be a dict of tensors, but \"" + str(key, 100) +
+                             "\" is of type " + std::string(name(value.kind())) +
                              "; save it as torch_zip");
     }
     const std::uint32_t storage = value.storage_number();

@@ -30,7 +30,7 @@ namespace {
 
 constexpr std::string_view kSuffix = ".saving";
 constexpr std::size_t kRandomLetters = 6;
-constexpr mode_t kPermissions = 07777;             // the permission bits of st_mode
+constexpr mode_t kPermissions = 07777;  // the permission bits of st_mode
 
 [[noreturn]] void fail(const std::filesystem::path& path, const std::string& what,
                        int error_number) {

@@ -75,9 +75,9 @@ void Module::put_below(const std::string& name) {
 
 void Module::collect(const std::string& prefix, NamedVariables& parameters) const {
   for (const auto& [name, parameter] : parameters_) {
-    const bool is_new = std::none_of(parameters.begin(), parameters.end(), [&node = parameter.node()](const auto& other) {
-      return other.second.node() == node;
-    });
+    const bool is_new = std::none_of(
+        parameters.begin(), parameters.end(),
+        [&node = parameter.node()](const auto& other) { return other.second.node() == node; });
     if (is_new) parameters.emplace_back(joined(prefix, name), parameter);
   }
   for (const auto& [name, module] : modules_) module->collect(joined(prefix, name), parameters);

@@ -5,8 +5,8 @@
 #include "pickle/marked_stack.h"
 #include "pickle/memo.h"
 #include "pickle/opcodes.h"
-#include "types/utf8.h"
 #include "transload/error.h"
+#include "types/utf8.h"
 
 namespace transload {
 namespace {

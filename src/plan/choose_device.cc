@@ -4,9 +4,9 @@
 #include <limits>
 
 #include "plan/select.h"
+#include "transload/error.h"
 #include "types/checked.h"
 #include "values/node_table.h"
-#include "transload/error.h"
 
 namespace transload {
 

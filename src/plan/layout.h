@@ -24,10 +24,11 @@ struct LaidOutFile {
 };
 
 struct Layout {
-  std::vector<LaidOutFile> files;         // a file without a name is the only one; others lie in one folder
-  StateDict contents;                     // what is written; pieces refer to its storages by number
-  std::vector<Piece> pieces;              // where storages' bytes will lie; extents count in `files`
-  std::vector<Literal> literals;          // known before any tensor's bytes
+  std::vector<LaidOutFile>
+      files;                      // a file without a name is the only one; others lie in one folder
+  StateDict contents;             // what is written; pieces refer to its storages by number
+  std::vector<Piece> pieces;      // where storages' bytes will lie; extents count in `files`
+  std::vector<Literal> literals;  // known before any tensor's bytes
   std::shared_ptr<const void> of_format;  // what the format's own seal() needs again
 };
 

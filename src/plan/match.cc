@@ -5,10 +5,10 @@
 #include <set>
 
 #include "plan/select.h"
+#include "transload/error.h"
 #include "types/nearest.h"
 #include "types/quotes.h"
 #include "values/paths.h"
-#include "transload/error.h"
 
 namespace transload {
 namespace {

@@ -8,8 +8,8 @@
 #include "plan/pieces.h"
 #include "plan/plans.h"
 #include "plan/transfers.h"
-#include "types/checked.h"
 #include "transload/error.h"
+#include "types/checked.h"
 
 namespace transload {
 namespace {

@@ -9,10 +9,10 @@
 #include "plan/plans.h"
 #include "plan/select.h"
 #include "plan/transfers.h"
+#include "transload/error.h"
 #include "types/checked.h"
 #include "types/scalar.h"
 #include "values/node_table.h"
-#include "transload/error.h"
 
 namespace transload {
 namespace {

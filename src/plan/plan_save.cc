@@ -6,9 +6,9 @@
 #include "plan/pieces.h"
 #include "plan/plans.h"
 #include "plan/transfers.h"
+#include "transload/error.h"
 #include "types/checked.h"
 #include "types/scalar.h"
-#include "transload/error.h"
 
 namespace transload {
 namespace {

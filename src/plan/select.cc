@@ -6,11 +6,11 @@
 #include <set>
 #include <unordered_map>
 
+#include "transload/error.h"
 #include "types/quotes.h"
 #include "values/node_copy.h"
 #include "values/paths.h"
 #include "values/walk.h"
-#include "transload/error.h"
 
 namespace transload {
 namespace {

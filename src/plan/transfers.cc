@@ -6,9 +6,9 @@
 #include "plan/box.h"
 #include "plan/pieces.h"
 #include "plan/plans.h"
+#include "transload/error.h"
 #include "types/checked.h"
 #include "types/scalar.h"
-#include "transload/error.h"
 
 namespace transload {
 namespace {

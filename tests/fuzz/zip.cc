@@ -12,8 +12,7 @@ constexpr std::uint64_t kMaxNbytes = 1 << 20;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t nbytes) {
   using namespace transload;
-  const File file =
-      file_in_memory("fuzz.pt", std::as_bytes(std::span(data, nbytes)), nullptr);
+  const File file = file_in_memory("fuzz.pt", std::as_bytes(std::span(data, nbytes)), nullptr);
   ZipContainer zip(file);
   for (Member& member : zip.members()) {
     try {
