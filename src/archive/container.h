@@ -1,4 +1,4 @@
-// Container: the named members of a source, and what is odd about them. Zip and tar archives and PyTorch's old stream
+// Container: the named members of a source, and what is odd about them. Zip and tar archives
 // are containers. A container knows no tensor: formats read its members, the scanner judges them.
 #pragma once
 
