@@ -120,7 +120,7 @@ class Checkpoint {
   }
   std::uint8_t swap_unit() const {
     const bool is_complex = info(dtype_).kind == DtypeKind::complex;
-    return encoded_.swap ? static_cast<std::uint8_t>(itemsize(dtype_) / (is_complex ? 2 : 1)) : 1;
+    return static_cast<std::uint8_t>(encoded_.swap ? itemsize(dtype_) / (is_complex ? 2 : 1) : 1);
   }
 
   void add_piece(std::vector<std::byte> bytes, std::uint64_t byte_offset,

@@ -40,8 +40,9 @@ std::span<const Piece> Index::pieces_of(std::uint32_t storage) const {
       (storage == 0 || pieces[storage - 1].storage != storage) &&
       (storage + 1 == pieces.size() || pieces[storage + 1].storage != storage))
     return {&pieces[storage], 1};
-  const auto found = std::ranges::equal_range(pieces, storage, {}, &Piece::storage);
-  return {found.begin(), found.end()};
+  const auto first = std::ranges::lower_bound(pieces, storage, {}, &Piece::storage);
+  const auto last = std::ranges::upper_bound(first, pieces.end(), storage, {}, &Piece::storage);
+  return {first, last};
 }
 
 Stored stored(const Index& index, std::uint32_t number) {

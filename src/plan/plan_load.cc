@@ -113,8 +113,9 @@ class Planner {
 
   void sort_by_place(std::vector<std::uint32_t>& storages) const {
     std::vector<std::pair<std::uint32_t, std::uint64_t>> places(index_.storages.size());
-    for (const Piece& piece : index_.pieces | std::views::reverse)
-      places[piece.storage] = {piece.extent.file, piece.extent.offset};  // the first one's stays
+    // Backward, so that the place of a storage's first piece stays.
+    for (auto piece = index_.pieces.rbegin(); piece != index_.pieces.rend(); ++piece)
+      places[piece->storage] = {piece->extent.file, piece->extent.offset};
     std::ranges::sort(storages, {}, [&](std::uint32_t s) { return std::pair(places[s], s); });
   }
 
