@@ -31,6 +31,17 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
   });
 }
 
+SaveResult save(const StateDict& state, const WriteFunction& write, const SaveOptions& options) {
+  const std::filesystem::path name("archive");  // as torch names what it writes to a file object
+  const Format& format = format_to_write(name, options.format);
+  const StateDict chosen = select(state, options.select);
+  const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
+  const Layout layout = lay_out(format, chosen, tags, name, options);
+  return transload::write(format, layout, write, options.io, [&](const WriteFacts& facts) {
+    return plan_save(chosen.storages(), layout, facts, options.io);
+  });
+}
+
 Plan plan_save(const StateDict& state, const std::filesystem::path& path,
                const SaveOptions& options) {
   const Format& format = format_to_write(path, options.format);

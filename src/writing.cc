@@ -1,11 +1,13 @@
 #include "writing.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "io/file.h"
 #include "transfer/engine.h"
 #include "transfer/memories.h"
 #include "transfer/output_files.h"
+#include "transfer/output_stream.h"
 #include "transload/transload.h"
 #include "values/node_table.h"
 
@@ -43,6 +45,21 @@ std::string mapped_tag(const std::string& tag, std::uint64_t nbytes, const std::
     return device->str();
   }
   return tag;
+}
+
+// Runs a plan that only reads, and returns the checksums of the pieces. The other half of the progress is the writing.
+std::vector<std::uint32_t> checksums_of(const Layout& layout, const Plan& plan, IoOptions io) {
+  if (io.progress) {
+    io.progress = [report = io.progress](const Progress& now) {
+      report({now.done_nbytes / 2, now.total_nbytes});
+    };
+  }
+  const std::vector<Storage> memories = memories_of(plan);
+  const DiscardedOutput nowhere;
+  const Output* const files[] = {&nowhere};
+  Outcome outcome;
+  run(plan, {.memories = memories, .layout = &layout, .files = files}, io, outcome);
+  return std::move(outcome.wrote_crc32);
 }
 
 }  // namespace
@@ -118,6 +135,32 @@ SaveResult write(const Format& format, const Layout& layout, const std::filesyst
   if (index) require_unchanged(index->files);
   files.commit();
   result.nbytes = nbytes_of(layout, sealed);
+  return result;
+}
+
+SaveResult write(const Format& format, const Layout& layout, const WriteFunction& write,
+                 const IoOptions& io, const std::function<Plan(const WriteFacts&)>& make_plan) {
+  if (layout.files.size() != 1 || !layout.files.front().name.empty())
+    throw UnsupportedError(std::string(format.name) +
+                           " makes a folder of files; save it to a path instead");
+  std::vector<Literal> literals = layout.literals;
+  if (format.seal) {
+    const Plan sums = make_plan({.has_direct = false, .needs_checksums = true});
+    std::ranges::move(format.seal(layout, checksums_of(layout, sums, io)),
+                      std::back_inserter(literals));
+  }
+  const SaveResult result{nbytes_of(layout, literals), {}};
+  const Plan plan = make_plan({.has_direct = false, .needs_checksums = false});
+  const std::vector<Storage> memories = memories_of(plan);
+  OutputStream stream(write, std::move(literals), result.nbytes, io.progress);
+  const Output* const files[] = {&stream};
+  // One thread, the caller's, carries transfers out in the order of the file. Without a progress function no other starts.
+  IoOptions in_order = io;
+  in_order.threads = 1;
+  in_order.progress = {};
+  Outcome outcome;
+  run(plan, {.memories = memories, .layout = &layout, .files = files}, in_order, outcome);
+  stream.finish();
   return result;
 }
 

@@ -32,4 +32,9 @@ SaveResult write(const Format& format, const Layout& layout, const std::filesyst
                  const Index* index, const IoOptions& io,
                  const std::function<Plan(const WriteFacts&)>& make_plan);
 
+// The same for a function that takes the bytes in order, from the state dict's memory. Throws UnsupportedError for a layout
+// of several files, before it writes.
+SaveResult write(const Format& format, const Layout& layout, const WriteFunction& write,
+                 const IoOptions& io, const std::function<Plan(const WriteFacts&)>& make_plan);
+
 }  // namespace transload

@@ -3,9 +3,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <iterator>
 #include <random>
 
 #include "small_model.h"
@@ -25,6 +27,72 @@ TEST_F(Save, WritesAStorageOnceHoweverManyTensorsViewIt) {
               Tensor(base.storage(), Dtype::float32, {100}, {1}, i * 100));
   EXPECT_LT(save(state, path("views.pt")).nbytes, 4000u + 3000u);
   EXPECT_EQ(open(path("views.pt")).storages.size(), 1u);
+}
+
+std::string contents_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// What a save passes to a function, and the offsets at which the calls begin.
+struct Written {
+  std::string bytes;
+  std::vector<std::size_t> begins;
+  WriteFunction function() {
+    return [this](std::span<const std::byte> part) {
+      begins.push_back(bytes.size());
+      bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+    };
+  }
+};
+
+TEST_F(Save, AFunctionGetsTheBytesOfTheFileInOrder) {
+  StateDict state;
+  state.set("large", counted({3'000'000}, 1));
+  state.set("strided", Tensor(counted({12}, 0).storage(), Dtype::float32, {3, 4}, {1, 3}, 0));
+  state.set("empty", counted({0}, 0));
+  for (const char* format : {"torch_zip", "safetensors"}) {
+    save(state, path("archive"), {.format = format});
+    Written written;
+    const SaveResult result = save(state, written.function(), {.format = format});
+    EXPECT_EQ(written.bytes, contents_of(path("archive"))) << format;
+    EXPECT_EQ(result.nbytes, written.bytes.size());
+    EXPECT_LT(written.begins.size(), 10u);
+    EXPECT_LE(written.bytes.size() - written.begins.back(), 4u << 20);
+    fs::remove(path("archive"));
+  }
+}
+
+TEST_F(Save, AFunctionThatThrowsEndsTheSave) {
+  StateDict state;
+  state.set("large", counted({3'000'000}, 1));
+  int calls = 0;
+  const auto full = [&](std::span<const std::byte>) {
+    if (++calls == 2) throw std::runtime_error("full");
+  };
+  EXPECT_THROW(save(state, full), std::runtime_error);
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(Save, AFunctionGetsNothingOfAFormatOfSeveralFiles) {
+  StateDict state;
+  state.set("w", counted({10}, 1));
+  Written written;
+  EXPECT_NE(message([&] { save(state, written.function(), {.format = "shards"}); }).find("folder"),
+            std::string::npos);
+  EXPECT_EQ(written.bytes, "");
+}
+
+TEST_F(Save, ProgressOfAFunctionGoesUpToTheWholeFile) {
+  StateDict state;
+  state.set("large", counted({3'000'000}, 1));
+  Written written;
+  std::vector<std::uint64_t> done;
+  SaveOptions options;
+  options.io.progress = [&](const Progress& now) { done.push_back(now.done_nbytes); };
+  save(state, written.function(), options);
+  EXPECT_TRUE(std::ranges::is_sorted(done));
+  EXPECT_EQ(done.back(), written.bytes.size());
 }
 
 TEST_F(Save, CompactLeavesOutWhatNoTensorUses) {

@@ -76,6 +76,7 @@ struct Index {
   std::vector<MetadataMember> metadata_members;  // for verify(), which checks them too
   StateDict contents;                            // every tensor on meta
   std::map<std::string, std::string> metadata;   // __metadata__ of safetensors
+  int pickle_protocol = 0;  // of the values' pickle; 0: they are not in a pickle
 
   // The pieces that a storage's bytes lie in; none if it has no bytes. O(log n).
   std::span<const Piece> pieces_of(std::uint32_t storage) const;

@@ -4,11 +4,13 @@
 //   transload::load("model.pt", {.map_location = "cpu", .select = {.at = "model_state_dict"}, .verify = true});
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -108,6 +110,10 @@ struct SaveOptions {
   std::map<std::string, std::string> metadata{};  // for safetensors
   IoOptions io{};
 };
+
+// Called with the bytes of a file from its first to its last, at most a few MiB at a time, by the thread that called
+// save(). If it throws, the save ends and the exception comes out of that call.
+using WriteFunction = std::function<void(std::span<const std::byte>)>;
 
 struct SaveResult {
   std::uint64_t nbytes = 0;  // of all files

@@ -83,6 +83,12 @@ FillResult load_state_dict(const StateDict& live, const StateDict& source,
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options = {});
 
+// Writes a file to anything that takes bytes in order: a socket, a member of an archive. An empty format means "torch_zip".
+// Tensors are read twice where the format has checksums, which come before the end of the file. Throws UnsupportedError for
+// a format of several files, and as the other save() does. What `write` was given before a failure stays written.
+SaveResult save(const StateDict& state, const WriteFunction& write,
+                const SaveOptions& options = {});
+
 // Rewrites a file in another format, or with other location tags, names or tensors. Holds only staging and what open()
 // reads. With the format "shards", `to` is a folder, which must be new or empty.
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,

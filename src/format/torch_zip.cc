@@ -238,6 +238,9 @@ Values read_values(std::string_view pickle, Index& index, const OpenOptions& opt
   TorchObjects objects(*nodes, index, options, where);
   const ReadPickle found = read_pickle(std::as_bytes(std::span(pickle)), *nodes, objects, where);
   nodes->root = found.root;
+  // Protocol 2 and later begin with the opcode PROTO and the number: CPython, Lib/pickletools.py.
+  if (pickle.starts_with('\x80') && pickle.size() > 1)
+    index.pickle_protocol = static_cast<unsigned char>(pickle[1]);
   return {nodes, found.nbytes};
 }
 

@@ -7,28 +7,28 @@
 #include <span>
 #include <vector>
 
+#include "io/output.h"
+
 namespace transload {
 
 // The target is untouched until commit(). Without a commit the destructor removes the temporary file.
 //
 // The new file gets the mode of the file that it replaces; where there is none, 0666 without the bits of the umask.
-class AtomicFile {
+class AtomicFile final : public Output {
  public:
   // Throws IoError if no file can be created in the target's folder.
   explicit AtomicFile(const std::filesystem::path& target);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile() override;
 
   const std::filesystem::path& path() const { return path_; }  // of the temporary file
   // Allocates disk space for the first `nbytes` bytes. Throws IoError if there is not enough.
   void reserve(std::uint64_t nbytes);
   // Writes `bytes` at `offset`; any thread may call it.
-  void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  void write(std::uint64_t offset, std::span<const std::byte> bytes) const override;
   // The same past the page cache, through which a durable save takes up to twice as long. Only the whole pages of bytes
   // that lie in memory as in the file, at the same distance from a multiple of kAlignment, can be written that way; the
   // others, and all if the file system does not have it, are written as by write().
-  void write_direct(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  void write_direct(std::uint64_t offset, std::span<const std::byte> bytes) const override;
   static constexpr std::uint64_t kAlignment = 4096;
   bool has_direct() const { return direct_ >= 0; }
   // Syncs the file, renames it over the target and syncs the folder. Throws IoError.

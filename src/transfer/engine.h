@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "io/atomic_file.h"
+#include "io/output.h"
 #include "plan/layout.h"
 #include "transload/options.h"
 
@@ -14,10 +14,10 @@ namespace transload {
 
 // What a plan's places are: its numbers count in these.
 struct Endpoints {
-  const Index* index = nullptr;          // of the files that are read
-  std::span<const Storage> memories{};   // one for each of Plan::memories
-  const Layout* layout = nullptr;        // of the files that are written
-  std::span<AtomicFile* const> files{};  // one for each of Plan::outputs
+  const Index* index = nullptr;            // of the files that are read
+  std::span<const Storage> memories{};     // one for each of Plan::memories
+  const Layout* layout = nullptr;          // of the files that are written
+  std::span<const Output* const> files{};  // one for each of Plan::outputs
 };
 
 // How far a transfer came.

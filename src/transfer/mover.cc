@@ -273,7 +273,7 @@ void Mover::deliver_to_file(const Transfer& t, const Steps& steps, const Element
 
 void Mover::write(const Transfer& t, std::uint64_t offset, std::span<const std::byte> bytes) {
   run_.sum_written(t, offset, bytes);
-  const AtomicFile& file = *run_.ends.files[t.to.number];
+  const Output& file = *run_.ends.files[t.to.number];
   if (run_.plan.outputs[t.to.number].how == How::direct && bytes.size() >= kLeastDirect)
     file.write_direct(offset, bytes);
   else

@@ -15,7 +15,7 @@ OutputFiles::OutputFiles(const std::filesystem::path& target, const Layout& layo
 }
 
 bool OutputFiles::has_direct() const {
-  return std::ranges::all_of(pointers_, [](const AtomicFile* file) { return file->has_direct(); });
+  return std::ranges::all_of(files_, [](const auto& file) { return file->has_direct(); });
 }
 
 void OutputFiles::write(const std::vector<Literal>& literals) {

@@ -20,7 +20,7 @@ class OutputFiles {
   OutputFiles(const std::filesystem::path& target, const Layout& layout);
 
   bool has_direct() const;
-  std::span<AtomicFile* const> files() const { return pointers_; }  // by number in Layout::files
+  std::span<const Output* const> files() const { return pointers_; }  // by number in Layout::files
   void write(const std::vector<Literal>& literals);
   // Syncs the files and puts them in the target's place.
   void commit();
@@ -28,7 +28,7 @@ class OutputFiles {
  private:
   std::optional<AtomicFolder> folder_;
   std::vector<std::unique_ptr<AtomicFile>> files_;
-  std::vector<AtomicFile*> pointers_;
+  std::vector<const Output*> pointers_;
 };
 
 }  // namespace transload
