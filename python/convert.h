@@ -32,8 +32,15 @@ nb::object to_python(const StateDict& state, nb::handle arrays, const StorageObj
 // gives it.
 Tensor to_tensor(nb::handle description);
 
-// Throws UnsupportedError, with the keys that lead there, for what is no data. Objects of other
-// classes become inert ones. `object` has to live as long as the result.
-StateDict from_python(nb::handle object, nb::handle arrays);
+// Python objects as a state dict. Objects that are pickled make tensors and storages of their own,
+// which nothing else keeps: `kept` has all whose memory `state` borrows. Free with the GIL held.
+struct Collected {
+  std::vector<nb::object> kept;
+  StateDict state;
+};
+
+// Throws UnsupportedError, with the keys that lead there, for objects that are not data. Objects of
+// other classes become inert ones.
+Collected from_python(nb::handle object, nb::handle arrays);
 
 }  // namespace transload::python

@@ -1,6 +1,7 @@
 // Python objects to a state dict: each object becomes one value, so that what is shared stays
 // shared.
 #include <unordered_map>
+#include <utility>
 
 #include "convert.h"
 #include "transload/state_dict_builder.h"
@@ -34,7 +35,10 @@ class Collector {
  public:
   explicit Collector(nb::handle arrays) : arrays_(nb::borrow<nb::object>(arrays)) {}
 
-  StateDict run(nb::handle root) { return builder_.build(add(root)); }
+  Collected run(nb::handle root) {
+    const Handle handle = add(root);
+    return {std::move(kept_), builder_.build(handle)};
+  }
 
  private:
   // Deeper by one, for as long as it lives; `key` leads there.
@@ -66,6 +70,7 @@ class Collector {
     if (PyUnicode_CheckExact(o.ptr())) return builder_.add(text_of(o));
     const auto known = memo_.find(o.ptr());
     if (known != memo_.end()) return known->second;
+    kept_.push_back(nb::borrow<nb::object>(o));
     const Handle node = add_new(o);
     memo_.emplace(o.ptr(), node);
     return node;
@@ -108,7 +113,6 @@ class Collector {
     memo_.emplace(o.ptr(), node);
     const nb::object items = nb::steal(PyMapping_Items(o.ptr()));
     if (!items) throw nb::python_error();
-    keep_.push_back(items);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.ptr()); ++i) {
       const nb::handle pair = PyList_GET_ITEM(items.ptr(), i);
       const nb::handle key = PyTuple_GET_ITEM(pair.ptr(), 0);
@@ -129,10 +133,8 @@ class Collector {
   Handle ordered_dict(nb::handle o) {
     const Handle node = dict(o, builder_.ordered_dict());
     const nb::object attributes = nb::getattr(o, "__dict__", nb::none());
-    if (!attributes.is_none() && PyDict_Size(attributes.ptr()) > 0) {
-      keep_.push_back(attributes);
+    if (!attributes.is_none() && PyDict_Size(attributes.ptr()) > 0)
       builder_.set_attributes(node, add(attributes));
-    }
     return node;
   }
 
@@ -148,7 +150,6 @@ class Collector {
     std::vector<Handle> items;
     std::size_t number = 0;
     for (const nb::handle item : nb::borrow<nb::object>(o)) {
-      keep_.push_back(nb::borrow<nb::object>(item));
       const nb::object key = nb::int_(number++);
       const Level level(*this, key);
       items.push_back(add(item));
@@ -157,6 +158,7 @@ class Collector {
   }
 
   Handle of_library(nb::handle o, const nb::object& described) {
+    kept_.push_back(described);  // and the storage in it: `o` may get another one meanwhile
     const std::string what = nb::cast<std::string>(described[0]);
     if (what == "dtype") return builder_.add(dtype_of(described[1]));
     if (what == "device") return builder_.device(nb::cast<std::string>(described[1]));
@@ -167,7 +169,6 @@ class Collector {
     if (!attributes.is_none() && PyDict_Size(attributes.ptr()) > 0) {
       memo_.emplace(o.ptr(), node);
       const Level level(*this, nb::handle());
-      keep_.push_back(attributes);
       builder_.set_attributes(node, add(attributes));
     }
     return node;
@@ -199,7 +200,6 @@ class Collector {
   Handle object(nb::handle o) {
     const nb::object reduced = arrays_.attr("reduce")(o);
     if (reduced.is_none()) unsaveable(o);
-    keep_.push_back(reduced);
     const Level level(*this, nb::handle());
     if (PyUnicode_Check(reduced.ptr()))
       return builder_.global(text_of(arrays_.attr("module_of")(o, reduced)), text_of(reduced));
@@ -210,7 +210,6 @@ class Collector {
     if (nb::object items = reduced[4]; !items.is_none()) builder_.append(node, items_of(items));
     if (nb::object entries = reduced[5]; !entries.is_none()) {
       for (const nb::handle pair : entries) set(node, nb::object(pair[0]), nb::object(pair[1]));
-      keep_.push_back(entries);
     }
     if (nb::object state = reduced[3]; !state.is_none()) builder_.set_attributes(node, add(state));
     return node;
@@ -221,7 +220,8 @@ class Collector {
   nb::object ordered_dict_ = nb::module_::import_("collections").attr("OrderedDict");
   StateDictBuilder builder_;
   std::unordered_map<PyObject*, Handle> memo_;
-  std::vector<nb::object> keep_;  // so that no address in the memo is used again
+  // Every object whose address is in the memo, and every storage whose bytes are borrowed.
+  std::vector<nb::object> kept_;
   std::vector<nb::handle> path_;
 };
 
@@ -256,7 +256,7 @@ Tensor to_tensor(nb::handle d) {
   return tensor;
 }
 
-StateDict from_python(nb::handle object, nb::handle arrays) {
+Collected from_python(nb::handle object, nb::handle arrays) {
   return Collector(arrays).run(object);
 }
 

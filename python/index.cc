@@ -12,6 +12,7 @@
 
 #include <unordered_set>
 
+#include "classes.h"
 #include "convert.h"
 #include "options.h"
 #include "transload/lazy_tensor.h"
@@ -309,6 +310,9 @@ void define_index(nb::module_& module) {
       .def_prop_ro("format", [](const Checkpoint& c) { return c.index()->format; })
       .def_prop_ro("metadata", metadata_of)
       .def_prop_ro("root", [](const Checkpoint& c) { return c.index()->contents.root().id(); })
+      .def_prop_ro("pickle_protocol",
+                   [](const Checkpoint& c) { return c.index()->pickle_protocol; })
+      .def("named_classes", [](const Checkpoint& c) { return named_classes(c.index()->contents); })
       .def_prop_ro("is_closed", &Checkpoint::is_closed)
       .def("close", &Checkpoint::close)
       .def("kind", kind_of)

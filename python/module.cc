@@ -29,15 +29,32 @@ using Names = std::vector<std::string>;
 // it.
 std::pair<std::uint64_t, Names> save_object(nb::handle object, const std::filesystem::path& path,
                                             const nb::object& arrays, const SaveOptions& options) {
-  const StateDict state = from_python(object, arrays);
+  const Collected collected = from_python(object, arrays);
   SaveResult result;
   {
     const nb::gil_scoped_release released;
-    result = save(state, path, options);
+    result = save(collected.state, path, options);
   }
   Names leftovers;
   for (const auto& leftover : result.leftovers) leftovers.push_back(leftover.string());
   return {result.nbytes, leftovers};
+}
+
+// Calls `write` with memoryviews that are valid during the call. Returns the number of bytes.
+std::uint64_t save_stream(nb::handle object, const nb::object& write, const nb::object& arrays,
+                          const SaveOptions& options) {
+  const Collected collected = from_python(object, arrays);
+  const auto pass_on = [&](std::span<const std::byte> bytes) {
+    const nb::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    char* const first = const_cast<char*>(reinterpret_cast<const char*>(bytes.data()));  // NOLINT
+    const nb::object view = nb::steal(
+        PyMemoryView_FromMemory(first, static_cast<Py_ssize_t>(bytes.size()), PyBUF_READ));
+    if (!view) throw nb::python_error();
+    write(view);
+  };
+  const nb::gil_scoped_release released;
+  return save(collected.state, pass_on, options).nbytes;
 }
 
 nb::dict memory_of(const std::string& text) {
@@ -65,6 +82,8 @@ NB_MODULE(_core, module) {
   module.attr("__version__") = kVersion;
   module.def("save", save_object, nb::arg("object").none(), nb::arg("path"), nb::arg("arrays"),
              nb::arg("options"));
+  module.def("save_stream", save_stream, nb::arg("object").none(), nb::arg("write"),
+             nb::arg("arrays"), nb::arg("options"));
   module.def("human_bytes", human_bytes);
   module.def("devices", [] {
     Names names;

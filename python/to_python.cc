@@ -78,8 +78,11 @@ class Builder {
   static std::optional<Value> part_of(const Value& value, std::size_t i, std::size_t count) {
     if (value.is(ValueKind::object)) {
       const ObjectParts parts = value.object();
-      const std::optional<Value> all[] = {parts.callable, parts.arguments, parts.list_items,
-                                          parts.dict_items, parts.state};
+      // A name that is called is not a value by itself.
+      const bool is_name = parts.callable.is(ValueKind::global);
+      const std::optional<Value> all[] = {is_name ? std::nullopt : std::optional(parts.callable),
+                                          parts.arguments, parts.list_items, parts.dict_items,
+                                          parts.state};
       return all[i];
     }
     if (i + 1 == count) return value.attributes();
@@ -194,9 +197,15 @@ class Builder {
     const auto part = [&](const std::optional<Value>& value) -> nb::object {
       return value ? nb::borrow<nb::object>(at(*value)) : nb::object(nb::none());
     };
-    return arrays_.attr("object")(part(parts.callable), part(parts.arguments),
+    return arrays_.attr("object")(callable(parts.callable), part(parts.arguments),
                                   part(parts.list_items), part(parts.dict_items), part(parts.state),
                                   static_cast<int>(parts.made), parts.state.has_value());
+  }
+
+  nb::object callable(const Value& value) {
+    if (!value.is(ValueKind::global)) return nb::borrow<nb::object>(at(value));
+    const GlobalName global = value.global();
+    return arrays_.attr("Name")(text_object(global.module), text_object(global.name));
   }
 
   nb::object leaf(const Value& value) {

@@ -25,10 +25,11 @@ from ._core import (
 )
 from ._fill import FillResult
 from ._index import Index, LazyTensor, Plan, open
-from ._load import load, load_into, save
+from ._load import load, load_into
 from ._memory import MemoryReport, memory_report
 from ._object import Name, Object
 from ._patch import patch_torch
+from ._save import save
 
 __all__ = [
     "DeviceError",

@@ -1,10 +1,9 @@
-"""load, load_into, save."""
+"""load, load_into."""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from . import _core
 from ._arrays import array_library
 from ._files import moves_one_position, open_checkpoint
 from ._fill import Filling, FillResult, flat, with_cache_given_back
-from ._options import _pairs, _texts, io_options, load_options, map_location_rules, path_text
+from ._options import _pairs, _texts, io_options, load_options
 from ._progress import shown
 
 
@@ -82,6 +81,16 @@ def load(
             memory_limit=memory_limit,
         )
         with arrays.loading(map_location), _position_kept(path):
+            return with_cache_given_back(arrays, lambda: core.load(arrays, options))
+
+
+def load_opened(core: _core.Checkpoint, file: Any, map_location: Any, *, mmap: bool) -> Any:
+    """Returns all of what load() has opened."""
+    arrays = array_library()
+    with shown(None, "loading") as show:
+        io = io_options(arrays, show, 1 if moves_one_position(file) else 0)
+        options = load_options(arrays, io=io, map_location=map_location, mmap=mmap)
+        with arrays.loading(map_location), _position_kept(file):
             return with_cache_given_back(arrays, lambda: core.load(arrays, options))
 
 
@@ -181,55 +190,3 @@ def load_into(
 def _is_a(o: Any, module: str, name: str) -> bool:
     """isinstance() without importing the module."""
     return module in sys.modules and isinstance(o, getattr(sys.modules[module], name))
-
-
-def save(
-    obj: Any,
-    path: str | os.PathLike[str],
-    *,
-    format: str = "",
-    compact: bool = False,
-    allow_objects: bool = False,
-    map_location: Any = None,
-    metadata: Mapping[str, str] | None = None,
-    progress: Callable[[int, int], object] | bool | None = None,
-) -> int:
-    """Writes what load() returns: dicts, lists, plain values and tensors, on one device or several.
-    torch.load opens it.
-
-    format: "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip.
-    compact: a tensor that uses a part of its storage is saved without the rest.
-    allow_objects: write objects of other classes too, as pickle does; without, they are an
-        UnsafePickleError.
-    map_location: the tags to write, instead of the devices that the tensors are on.
-    metadata: of safetensors, texts by name.
-    progress: as load() has it.
-
-    Written beside the target, synced, renamed over it, the folder synced: a crash at any moment
-    leaves the old file or the new one, whole. Returns the file's size in bytes. Raises before
-    anything is written if the format cannot hold the object. No other thread may change the tensors
-    meanwhile.
-    """
-    arrays = array_library()
-    target = path_text(path)
-    with shown(progress, "saving") as show:
-        options = _core.SaveOptions(
-            io=io_options(arrays, show),
-            format=format,
-            compact=compact,
-            allow_objects=allow_objects,
-            map_location=map_location_rules(map_location, arrays),
-            metadata={str(key): str(value) for key, value in (metadata or {}).items()},
-        )
-        try:
-            nbytes, leftovers = _core.save(obj, target, arrays, options)
-        except _core.IoError as error:
-            if error.errno and error.filename is None:
-                error.filename = target
-            raise
-    if leftovers:
-        warnings.warn(
-            f"saves that were killed have left {', '.join(leftovers)}; they can be removed",
-            stacklevel=2,
-        )
-    return nbytes

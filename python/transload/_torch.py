@@ -11,7 +11,7 @@ import torch
 
 from ._core import DeviceError, UnsupportedError
 from ._lent import lent
-from ._object import Name, Object, make, module_of, reduce  # noqa: F401  (part of what an array library has)
+from ._object import Name, Object, holds_inert, make, module_of, reduce  # noqa: F401  (part of what an array library has)
 
 Size = torch.Size
 _DTYPE_NAMES = {
@@ -101,9 +101,10 @@ def dtype_name(dtype: Any) -> str:
 
 
 def name(module: str, qualname: str) -> Any:
-    """Returns the value of a name that stands by itself: a quantization scheme, or else a Name."""
-    value = getattr(torch, qualname, None) if module == "torch" else None
-    return value if isinstance(value, torch.qscheme) else Name(module, qualname)
+    """Returns the value of a name that stands by itself: what torch's restricted unpickler allows,
+    or else an inert Name."""
+    known = _allowed(Name(module, qualname))
+    return Name(module, qualname) if known is None else known
 
 
 def object(
@@ -111,15 +112,15 @@ def object(
 ) -> Any:
     """Returns the object that torch's restricted unpickler would make, with the functions and
     classes that it allows: its own list, and torch.serialization.add_safe_globals(). Returns an
-    inert Object for all others."""
+    inert Object for all others, and where a part is inert: no class is given what it does not
+    expect."""
     inert = make(callable, args, items, entries, state, made)
     if not isinstance(inert, Object) or not isinstance(callable, Name):
         return inert
     function = _allowed(callable)
     if function is None or made == 2 or not isinstance(args, tuple):
         return inert
-    args = tuple(_resolved(arg) for arg in args)
-    if any(isinstance(arg, Name) for arg in args):
+    if holds_inert((args, items, entries, state)):
         return inert
     try:
         built = function.__new__(function, *args) if made == 1 else function(*args)
@@ -129,23 +130,24 @@ def object(
             built.update(entries)
         if has_state:
             _set_state(built, state)
+        if torch._utils._sparse_tensors_to_validate:
+            # Its functions note what torch.load checks at its end, if the invariants are enabled.
+            torch._utils._validate_loaded_sparse_tensors()
     except Exception as error:
         raise UnsupportedError(f"{callable!r} refuses what the file gives it: {error}") from error
     return built
 
 
-def _allowed(name: Name) -> Any:
+def allowed_globals() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what torch's restricted unpickler makes of names: its own list, and the user's."""
     unpickler = torch._weights_only_unpickler
-    key = repr(name)
-    for table in ("_get_allowed_globals", "_get_user_allowed_globals"):
-        known = getattr(unpickler, table, dict)()
-        if key in known:
-            return known[key]
-    return None
+    own = getattr(unpickler, "_get_allowed_globals", dict)()
+    return own, getattr(unpickler, "_get_user_allowed_globals", dict)()
 
 
-def _resolved(arg: Any) -> Any:
-    return (_allowed(arg) or arg) if isinstance(arg, Name) else arg
+def _allowed(name: Name) -> Any:
+    own, of_user = allowed_globals()
+    return own.get(repr(name), of_user.get(repr(name)))
 
 
 def _set_state(built: Any, state: Any) -> None:
@@ -160,14 +162,19 @@ def _set_state(built: Any, state: Any) -> None:
 
 
 def _storage_parts(storage: torch.UntypedStorage) -> tuple[int, int, int, str]:
+    """Returns what tells the storage apart, its address, bytes and device. They are valid as long
+    as the storage lives."""
     on = storage.device
     where = "cuda:" + str(on.index or 0) if on.type == "cuda" else str(on)
     return storage._cdata, 0 if on.type == "meta" else storage.data_ptr(), storage.nbytes(), where
 
 
 def describe_tensor(t: torch.Tensor) -> tuple:
+    """Returns what the extension takes for a tensor, and its storage: who keeps the tuple keeps the
+    bytes."""
+    storage = t.untyped_storage()
     return (
-        *_storage_parts(t.untyped_storage()),
+        *_storage_parts(storage),
         _DTYPE_NAMES[t.dtype],
         t.shape,
         t.stride(),
@@ -176,6 +183,7 @@ def describe_tensor(t: torch.Tensor) -> tuple:
         isinstance(t, torch.nn.Parameter),
         t.is_conj(),
         t.is_neg(),
+        storage,
     )
 
 
@@ -206,6 +214,7 @@ def describe(o: Any) -> tuple | None:
             False,
             False,
             False,
+            untyped,
         )
     return None
 
@@ -238,7 +247,14 @@ def called_as_torch_does(function: Any) -> Any:
     (storage, location). It passes an empty storage: nothing has been read when it decides."""
 
     def decide(location: str, nbytes: int, key: str) -> str | None:
-        return device_of(function(torch.UntypedStorage(0), location))
+        empty = torch.UntypedStorage(0)
+        place = function(empty, location)
+        if isinstance(place, _STORAGES) and place is not empty and place.device.type == "cpu":
+            raise UnsupportedError(
+                f"the map_location function gave a storage of its own for {location!r}; only the "
+                "device of a storage counts here: return the storage that it was called with"
+            )
+        return device_of(place)
 
     return decide
 

@@ -1,0 +1,106 @@
+"""save(): to a path, or to a file object."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from . import _core
+from ._arrays import array_library
+from ._files import is_path
+from ._options import io_options, map_location_rules, path_text
+from ._progress import shown
+
+# Python's own objects, which do not hold on to what they are given to write.
+_COPY_WHAT_IS_WRITTEN = (io.BytesIO, io.FileIO, io.BufferedWriter, io.BufferedRandom)
+
+
+def save(
+    obj: Any,
+    path: str | os.PathLike[str] | Any,
+    *,
+    format: str = "",
+    compact: bool = False,
+    allow_objects: bool = False,
+    map_location: Any = None,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], object] | bool | None = None,
+) -> int:
+    """Writes what load() returns: dicts, lists, plain values and tensors, on one device or several.
+    torch.load opens it.
+
+    path: a path, or a binary file object with write(), which is written from its position on.
+    format: "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip.
+    compact: a tensor that uses a part of its storage is saved without the rest.
+    allow_objects: write objects of other classes too, as pickle does; without, they are an
+        UnsafePickleError.
+    map_location: the tags to write, instead of the devices that the tensors are on.
+    metadata: of safetensors, texts by name.
+    progress: as load() has it.
+
+    A path is written beside the target, synced, renamed over it, the folder synced: a crash at any
+    moment leaves the old file or the new one, whole. What a file object was given before a failure
+    stays. Returns the file's size in bytes. Raises before anything is written if the format cannot
+    hold the object. No other thread may change the tensors meanwhile.
+    """
+    arrays = array_library()
+    with shown(progress, "saving") as show:
+        options = _core.SaveOptions(
+            io=io_options(arrays, show),
+            format=format,
+            compact=compact,
+            allow_objects=allow_objects,
+            map_location=map_location_rules(map_location, arrays),
+            metadata={str(key): str(value) for key, value in (metadata or {}).items()},
+        )
+        if not is_path(path):
+            return _save_to_object(obj, path, arrays, options)
+        target = path_text(path)
+        try:
+            nbytes, leftovers = _core.save(obj, target, arrays, options)
+        except _core.IoError as error:
+            if error.errno and error.filename is None:
+                error.filename = target
+            raise
+    if leftovers:
+        warnings.warn(
+            f"saves that were killed have left {', '.join(leftovers)}; they can be removed",
+            stacklevel=2,
+        )
+    return nbytes
+
+
+def _save_to_object(
+    obj: Any, file: Any, arrays: ModuleType, options: _core.SaveOptions
+) -> int:
+    if not callable(getattr(file, "write", None)) or isinstance(file, io.TextIOBase):
+        raise TypeError(
+            "a path or a binary file object with write() is expected, not "
+            + ("a file opened in text mode" if isinstance(file, io.TextIOBase) else type(file).__name__)
+        )
+    nbytes: int = _core.save_stream(obj, _writer(file), arrays, options)
+    if callable(getattr(file, "flush", None)):
+        file.flush()
+    return nbytes
+
+
+def _writer(file: Any) -> Callable[[memoryview], None]:
+    """Returns a function that writes all of a view, which is valid until it returns. An object of
+    which nothing is known is given bytes, which it may keep."""
+    inner = getattr(file, "file", file) if type(file).__module__ == "tempfile" else file
+    is_view_enough = type(inner) in _COPY_WHAT_IS_WRITTEN
+
+    def write(view: memoryview) -> None:
+        while len(view):
+            done = file.write(view if is_view_enough else bytes(view))
+            if type(done) is not int or not 0 <= done < len(view):
+                return  # objects that return nothing write all
+            if done == 0:
+                raise _core.IoError(f"{type(file).__name__}.write() wrote none of {len(view)} bytes")
+            view = view[done:]
+
+    return write
