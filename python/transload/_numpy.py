@@ -12,7 +12,8 @@ import numpy
 
 from ._core import DeviceError, PlacementError, UnsupportedError
 from ._lent import lent
-from ._object import Name, make, module_of, reduce  # noqa: F401  (part of what an array library has)
+from . import _object
+from ._object import Name, make, module_of  # noqa: F401  (part of what an array library has)
 
 _OTHER_NAMES = {"bool": "bool_"}
 _OF_ML_DTYPES = {
@@ -151,12 +152,47 @@ def describe_tensor(a: numpy.ndarray) -> tuple:
 
 def describe(o: Any) -> tuple | None:
     """Returns the kind ("tensor", "dtype") and the parts of an object of NumPy, or None for any
-    other object."""
-    if type(o) is numpy.ndarray and not o.dtype.hasobject:
+    other object: arrays of times, texts, records and objects are pickled as NumPy does it."""
+    if type(o) is numpy.ndarray and _is_of_tensors(o.dtype):
         return "tensor", describe_tensor(o)
-    if isinstance(o, numpy.dtype):
+    if isinstance(o, numpy.dtype) and _is_of_tensors(o):
         return "dtype", o.name
     return None
+
+
+def _is_of_tensors(dtype: numpy.dtype) -> bool:
+    if dtype.kind in "fc":
+        return dtype.itemsize <= (8 if dtype.kind == "f" else 16)  # not of long double
+    return dtype.kind in "biu" or dtype.name in _OF_ML_DTYPES
+
+
+class _PickledDtype:
+    """A dtype inside of a pickled array or scalar, where NumPy expects one of its own; a dtype that
+    stands by itself becomes one of torch's in a file."""
+
+    def __init__(self, dtype: numpy.dtype) -> None:
+        self.dtype = dtype
+
+
+def reduce(o: Any) -> Any:
+    """Like _object.reduce()."""
+    of_numpy = isinstance(o, (numpy.ndarray, numpy.generic, numpy.dtype, _PickledDtype))
+    taken = _object.reduce(o.dtype if isinstance(o, _PickledDtype) else o)
+    if not of_numpy or not isinstance(taken, tuple):
+        return taken
+    made, function, args, state, *others = taken
+    return made, function, _with_own_dtypes(args), _with_own_dtypes(state), *others
+
+
+def _with_own_dtypes(value: Any) -> Any:
+    """The lists of arrays of objects stay as they are."""
+    if isinstance(value, numpy.dtype):
+        return _PickledDtype(value)
+    if isinstance(value, tuple):
+        return tuple(_with_own_dtypes(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _with_own_dtypes(item) for key, item in value.items()}
+    return value
 
 
 def device_of(place: Any) -> str | None:

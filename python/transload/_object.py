@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import sys
+from collections import OrderedDict
 from typing import Any
 
 from ._installed import installed
@@ -52,41 +53,38 @@ class Object:
 
 
 def make(callable: Any, args: Any, items: Any, entries: Any, state: Any, made: int) -> Any:
-    """Returns a NumPy scalar, array or dtype of plain elements, or else an inert Object."""
-    inert = Object(callable, args, items, entries, state, made)
-    if not isinstance(callable, Name) or "numpy" not in callable.module.partition(".")[0]:
-        return inert
-    if "numpy" not in sys.modules and not installed("numpy"):
-        return inert
-    import numpy
+    """Returns a NumPy scalar, array or dtype, or else an inert Object."""
+    if isinstance(callable, Name) and callable.module.partition(".")[0] == "numpy":
+        if "numpy" in sys.modules or installed("numpy"):
+            from ._numpy_pickle import make_numpy
 
-    if (
-        callable == Name("numpy", "dtype")
-        and isinstance(args, tuple)
-        and args
-        and isinstance(args[0], str)
-    ):
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
-        if args[0][:1] in "OVMm" or (
-            isinstance(state, tuple) and len(state) > 4 and state[3] is not None
-        ):
-            return inert
-        return numpy.dtype(args[0]).newbyteorder(order if order in "<>" else "=")
-    if callable.name == "scalar" and callable.module.endswith("core.multiarray") and len(args) == 2:
-        dtype, data = args
-        if (
-            isinstance(dtype, numpy.dtype)
-            and isinstance(data, bytes)
-            and len(data) == dtype.itemsize
-        ):
-            return numpy.frombuffer(data, dtype)[0]
-    if callable.name == "_reconstruct" and isinstance(state, tuple) and len(state) == 5:
-        _, shape, dtype, fortran, data = state
-        if isinstance(dtype, numpy.dtype) and isinstance(data, bytes):
-            return numpy.frombuffer(bytearray(data), dtype).reshape(
-                shape, order="F" if fortran else "C"
-            )
-    return inert
+            value = make_numpy(callable.module, callable.name, args, state)
+            if value is not None:
+                return value
+    return Object(callable, args, items, entries, state, made)
+
+
+def holds_inert(value: Any) -> bool:
+    """Returns whether a Name or an Object can be reached through containers, arrays of objects, and
+    the attributes of dicts and tensors. Objects that were built hold none."""
+    stack, seen = [value], set()
+    while stack:
+        value = stack.pop()
+        if isinstance(value, (Object, Name)):
+            return True
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        kind = type(value)
+        if isinstance(value, dict):
+            stack += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            stack += value
+        elif kind.__module__ == "numpy" and kind.__name__ == "ndarray" and value.dtype.hasobject:
+            stack += value.reshape(-1).tolist()
+        if kind is OrderedDict or kind.__module__ in ("torch", "torch.nn.parameter"):
+            stack += getattr(value, "__dict__", {}).values()
+    return False
 
 
 def reduce(o: Any) -> Any:

@@ -209,12 +209,10 @@ def test_numpy_arrays_of_every_order_and_type(tmp_path):
              "text": numpy.array(["ab", "c"]), "times": numpy.array(["2020-01-01"], "M8[D]"), "bool": numpy.bool_(True)}
     torch.save(there, tmp_path / "n.pt")
     loaded = transload.load(tmp_path / "n.pt")
-    for key in ("c", "fortran", "empty", "scalar", "text", "bool"):
-        assert numpy.array_equal(loaded[key], there[key]) and loaded[key].dtype == there[key].dtype, key
+    for key in ("c", "fortran", "empty", "scalar", "text", "times", "bool"):
+        assert numpy.array_equal(loaded[key], there[key]), key
+        assert loaded[key].dtype == there[key].dtype.newbyteorder("="), key  # as NumPy's own unpickling
     assert loaded["fortran"].flags.f_contiguous and loaded["fortran"].flags.writeable
-    assert isinstance(loaded["times"], transload.Object)  # the unit of its dtype would be lost
-    torch.save({"objects": numpy.array([{}], object), "record": numpy.zeros(1, [("a", "i4")])}, tmp_path / "o.pt")
-    assert all(isinstance(value, transload.Object) for value in transload.load(tmp_path / "o.pt").values())
 
 
 def test_options_that_are_not_there_are_errors(model):
