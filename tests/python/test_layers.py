@@ -7,13 +7,14 @@ import transload
 PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "python/transload"
 LAYERS = [
     {"_core"},
-    {"_installed", "_lent", "_progress"},
+    {"_installed", "_lent", "_numpy_pickle", "_progress"},
     {"_object"},
     {"_torch", "_numpy"},
     {"_arrays", "_options"},
     {"_files", "_fill", "_memory"},
     {"_index", "_module"},
-    {"_load"},
+    {"_load", "_save"},
+    {"_patch_rules"},
     {"_patch"},
     {"__init__"},
 ]
