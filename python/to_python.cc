@@ -28,6 +28,13 @@ nb::object dims_object(const Dims& sizes) {
   return tuple;
 }
 
+// Hashing a tuple looks at all of its parts, which takes exponential time for some hostile files.
+void require_hashable(const Value& value) {
+  if (!value.is_hashable())
+    throw UnsupportedError("a set with a " + std::string(name(value.kind())) +
+                           " in it, or with a tuple of more than 64 parts");
+}
+
 class Builder {
  public:
   Builder(const StateDict& state, nb::handle arrays, const StorageObject& storage_of)
@@ -126,13 +133,6 @@ class Builder {
     const nb::object& object = made(value);
     if (!object) throw UnsupportedError("a tuple or object that contains itself");
     return object;
-  }
-
-  // Hashing a tuple looks at all of its parts, which takes exponential time for some hostile files.
-  static void require_hashable(const Value& value) {
-    if (!value.is_hashable())
-      throw UnsupportedError("a set with a " + std::string(name(value.kind())) +
-                             " in it, or with a tuple of more than 64 parts");
   }
 
   void leave(const Value& value) {

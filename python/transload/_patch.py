@@ -3,6 +3,7 @@ served and what is left to torch, and why, is decided here and in _patch_rules.p
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import threading
@@ -17,6 +18,8 @@ from ._object import holds_inert
 from ._patch_rules import OBJECTS, Left, require_loadable, require_saveable, require_served_classes
 from ._save import save
 
+# Nothing was written then, and torch may write into a file that is there.
+_CANNOT_BEGIN = (errno.EACCES, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 _lock = threading.Lock()
 _standing: list[patch_torch] = []  # the last one serves and counts
 _installed: _Installed | None = None
@@ -157,4 +160,8 @@ def _save(
         save(obj, f, format="torch_zip")
     except (_core.UnsupportedError, _core.UnsafePickleError) as error:
         raise Left(OBJECTS, error) from error
+    except _core.IoError as error:
+        if not is_path(f) or error.errno not in _CANNOT_BEGIN:
+            raise
+        raise Left("a file that cannot be replaced", error) from error
     patch.saved += 1

@@ -205,8 +205,8 @@ def require_saveable(
         raise Left("an older format")
     if pickle_protocol != 2:
         raise Left("pickle protocols other than 2", pickle_protocol)
-    if not is_path(f) and not callable(getattr(f, "write", None)):
-        raise Left("a file object without write")
+    if not is_path(f) and not all(callable(getattr(f, name, None)) for name in ("write", "flush")):
+        raise Left("a file object without write or flush")
     if _skips_data(torch) or _has_modes(torch):
         raise Left("skip_data" if _skips_data(torch) else "a default device or mode that torch applies")
     config = _config(torch)
