@@ -130,6 +130,8 @@ def _load(
         core = open_checkpoint(f)
         require_served_classes(core, f, chosen)
         found = load_opened(core, f, map_location, mmap=chosen.mapped)
+    except _core.UnsafePickleError as error:
+        raise Left(OBJECTS, error) from error
     except (_core.Error, OSError, TypeError, ValueError) as error:
         raise Left("a file that transload refuses", error) from error
     if chosen.has_numpy and holds_inert(found):

@@ -151,14 +151,16 @@ def _allowed(name: Name) -> Any:
 
 
 def _set_state(built: Any, state: Any) -> None:
+    """As Python's pickle and torch's restricted unpickler do it: a tuple of two has slots."""
     if hasattr(built, "__setstate__"):
-        built.__setstate__(state)
-    elif isinstance(state, tuple) and len(state) == 2:
-        built.__dict__.update(state[0] or {})
-        for key, value in (state[1] or {}).items():
-            setattr(built, key, value)
-    else:
+        return built.__setstate__(state)
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    if state:
         built.__dict__.update(state)
+    for key, value in (slots or {}).items():
+        setattr(built, key, value)
 
 
 def _storage_parts(storage: torch.UntypedStorage) -> tuple[int, int, int, str]:
