@@ -13,9 +13,11 @@ void explain(const ExplainArguments& arguments) {
   const LoadOptions& options = arguments.load.options;
   const Index index = open(arguments.load.file, options.open);
   if (!arguments.save.empty()) {
-    std::cout << str(plan_convert(
-        index, arguments.save,
-        {.format = arguments.format, .select = options.select, .locations = options.map_location}));
+    std::cout << str(plan_convert(index, arguments.save,
+                                  {.format = arguments.format,
+                                   .select = options.select,
+                                   .values = arguments.values,
+                                   .locations = options.map_location}));
     return;
   }
   const Plan plan = plan_load(index, options);

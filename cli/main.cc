@@ -3,6 +3,7 @@
 // on these.
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <set>
 
 #include <CLI/CLI.hpp>
@@ -99,6 +100,14 @@ void add_load_options(CLI::App& command, LoadArguments& arguments, Texts& texts)
   add_open_options(command, arguments.options.open);
 }
 
+CLI::Option& add_values(CLI::App& command, PlainValues& values, const char* description) {
+  const std::map<std::string, PlainValues> names = {
+      {"select", PlainValues::select}, {"keep", PlainValues::keep}, {"drop", PlainValues::drop}};
+  return *command.add_option("--values", values, description)
+              ->type_name("HOW")
+              ->transform(CLI::CheckedTransformer(names).description(""));
+}
+
 // Parses the rules and renames into the options of a load or a conversion.
 void finish(const Texts& texts, MapLocation& map_location, Selection& select) {
   for (const std::string& text : texts.map_location) map_location.add(MapLocation::parse(text));
@@ -110,6 +119,7 @@ void finish(const Texts& texts, MapLocation& map_location, Selection& select) {
 
 void finish(const Texts& texts, LoadOptions& options) {
   finish(texts, options.map_location, options.select);
+  options.open.select = options.select;
   if (!texts.dtype.empty()) options.dtype = dtype_from_name(texts.dtype);
 }
 
@@ -164,6 +174,8 @@ int run(int argc, char** argv) {
   explain_command.add_option("--to", explained.format, "The format of that file, as for convert.")
       ->needs(explain_save)
       ->check(CLI::IsMember(writable_formats()));
+  add_values(explain_command, explained.values, "What convert does with other values.")
+      .needs(explain_save);
   CLI::App& load_command =
       *app.add_subcommand("load", "Load a file and report where its bytes went and how fast.");
   add_load_options(load_command, loaded, loaded_texts);
@@ -178,15 +190,21 @@ int run(int argc, char** argv) {
                   "complete on the disk.")
       ->required();
   convert_command
-      .add_option("--to", converted.save.format,
-                  "The format to write. By default it is safetensors for the suffix .safetensors, "
-                  "otherwise torch_zip. shards keeps the shards of a model and needs a new folder.")
+      .add_option(
+          "--to", converted.save.format,
+          "The format to write, under any name. By default it is safetensors for the suffix "
+          ".safetensors, otherwise torch_zip; suffixes of other formats are an error. shards "
+          "keeps the shards of a model and needs a new folder.")
       ->type_name("FORMAT")
       ->check(CLI::IsMember(writable_formats()));
   add_map_location(convert_command, converted_texts,
                    "Choose the devices to record as those the tensors were saved on. Rules are "
                    "those of load; by default the recorded devices stay.");
   add_selection(convert_command, converted.save.select, converted_texts);
+  add_values(convert_command, converted.save.values,
+             "Choose what to do with values that are not tensors: select writes those whose names "
+             "--keep and --drop select (default), keep writes all, drop writes none, as "
+             "safetensors needs it.");
   convert_command.add_flag("--compact", converted.save.compact,
                            "Leave out the bytes of storages that no tensor uses.");
   convert_command.add_flag("--allow-objects", converted.save.allow_objects, kAllowObjects);
@@ -220,6 +238,9 @@ int run(int argc, char** argv) {
                           "any tensor is lost.");
   recover_command.add_option("in", recovered.from, "The damaged file.")->required();
   recover_command.add_option("out", recovered.to, "The file to write.")->required();
+  recover_command.add_option("--to", recovered.save.format, "The format to write, as for convert.")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember(writable_formats()));
   recover_command.add_flag("--allow-objects", recovered.save.allow_objects, kAllowObjects);
   add_open_options(recover_command, recovered.open);
 

@@ -101,12 +101,11 @@ void compare(const std::string& file, const Manifest& expected, const Manifest& 
 void verify_file(const VerifyArguments& arguments) {
   VerifyResult result;
   IoOptions io;
-  const double seconds =
-      run_with_progress(io, [&] { result = verify(arguments.file, io, arguments.open); });
+  const Index index = open(arguments.file, arguments.open);
+  const double seconds = run_with_progress(io, [&] { result = verify(index, io); });
   const std::string file = printable(arguments.file.string());
   Manifest found;
-  if (!arguments.manifest.empty() || !arguments.new_manifest.empty())
-    found = manifest_of(open(arguments.file, arguments.open));
+  if (!arguments.manifest.empty() || !arguments.new_manifest.empty()) found = manifest_of(index);
   if (!arguments.manifest.empty()) compare(file, read_manifest(arguments.manifest), found);
   if (result.checked_nbytes || !result.unchecked_nbytes) {
     std::cout << fmt::format("{}: {} of tensors match their checksums, {}\n", file,

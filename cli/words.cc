@@ -28,6 +28,7 @@ constexpr std::array kOptionNames = {
     OptionName{"rename", "--rename", true},
     OptionName{"dtype", "--dtype", true},
     OptionName{"compact", "--compact", true},
+    OptionName{"values", "--values", true},
     OptionName{"format", "--to", true},
 };
 

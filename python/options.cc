@@ -82,10 +82,18 @@ void make_fill(FillOptions* self, const IoOptions& io, const Selection& select, 
                          .io = io};
 }
 
-void make_save(SaveOptions* self, const IoOptions& io, const std::string& format, bool compact,
-               bool allow_objects, const MapLocation& map_location,
+PlainValues plain_values(const std::string& text) {
+  if (text == "keep") return PlainValues::keep;
+  if (text == "drop") return PlainValues::drop;
+  throw UnsupportedError("values is \"" + text + "\"; expected \"keep\" or \"drop\"");
+}
+
+void make_save(SaveOptions* self, const IoOptions& io, const std::string& format,
+               const std::string& values, bool compact, bool allow_objects,
+               const MapLocation& map_location,
                const std::map<std::string, std::string>& metadata) {
   new (self) SaveOptions{.format = format,
+                         .values = plain_values(values),
                          .compact = compact,
                          .allow_objects = allow_objects,
                          .locations = map_location,
@@ -141,10 +149,11 @@ void define_options(nb::module_& module) {
   nb::class_<OpenOptions>(module, "OpenOptions", "What a pickle may contain.")
       .def(
           "__init__",
-          [](OpenOptions* self, bool refuse_objects, bool keep_calls) {
-            new (self) OpenOptions{refuse_objects, keep_calls};
+          [](OpenOptions* self, bool refuse_objects, bool keep_calls, const Selection& select) {
+            new (self) OpenOptions{refuse_objects, keep_calls, select};
           },
-          nb::kw_only(), nb::arg("refuse_objects") = false, nb::arg("keep_calls") = false);
+          nb::kw_only(), nb::arg("refuse_objects") = false, nb::arg("keep_calls") = false,
+          nb::arg("select") = Selection());
   nb::class_<IoOptions>(module, "IoOptions", "How bytes are moved.")
       .def("__init__", make_io, nb::kw_only(), nb::arg("progress").none() = nb::none(),
            nb::arg("streams") = Streams(), nb::arg("threads") = 0);
@@ -158,7 +167,7 @@ void define_options(nb::module_& module) {
            nb::arg("strict") = true, nb::arg("transactional") = false, nb::arg("verify") = false);
   nb::class_<SaveOptions>(module, "SaveOptions", "What save() takes.")
       .def("__init__", make_save, nb::kw_only(), nb::arg("io"), nb::arg("format") = "",
-           nb::arg("compact") = false, nb::arg("allow_objects") = false,
+           nb::arg("values") = "keep", nb::arg("compact") = false, nb::arg("allow_objects") = false,
            nb::arg("map_location") = MapLocation(),
            nb::arg("metadata") = std::map<std::string, std::string>());
 }

@@ -26,7 +26,7 @@ std::vector<std::string> files_of(const Index& index) {
 }
 
 Chosen choose(Index index, SaveOptions options) {
-  index.contents = select(index.contents, options.select);
+  index.contents = select(index.contents, options.select, options.values);
   if (options.metadata.empty()) options.metadata = index.metadata;
   std::vector<std::string> tags = tags_to_write(tags_of(index), index.contents, options.locations);
   std::vector<std::string> files = files_of(index);
@@ -37,8 +37,10 @@ Chosen choose(Index index, SaveOptions options) {
 
 SaveResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
                    const SaveOptions& options, const OpenOptions& open_options) {
-  Index opened = open(from, open_options);
   const Format& format = format_to_write(to, options.format);
+  OpenOptions of_selected = open_options;
+  of_selected.select = options.select;
+  Index opened = open(from, of_selected);
   const Chosen chosen = choose(std::move(opened), options);
   const Layout layout =
       lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);

@@ -14,7 +14,9 @@
 namespace transload {
 
 StateDict load(const std::filesystem::path& path, const LoadOptions& options) {
-  return load(open(path, options.open), options);
+  OpenOptions open_options = options.open;
+  open_options.select = options.select;
+  return load(open(path, open_options), options);
 }
 
 StateDict load(const Index& index, const LoadOptions& options) {

@@ -95,7 +95,9 @@ void fill_transactionally(Matches matches, const Index& index, const FillOptions
 
 FillResult load_into(const StateDict& live, const std::filesystem::path& path,
                      const FillOptions& options) {
-  return load_into(live, open(path, options.open), options);
+  OpenOptions open_options = options.open;
+  open_options.select = options.select;
+  return load_into(live, open(path, open_options), options);
 }
 
 FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options) {

@@ -31,7 +31,10 @@ void compare_read_members(const Index& index) {
 
 VerifyResult verify(const std::filesystem::path& path, const IoOptions& io,
                     const OpenOptions& open_options) {
-  const Index index = open(path, open_options);
+  return verify(open(path, open_options), io);
+}
+
+VerifyResult verify(const Index& index, const IoOptions& io) {
   compare_read_members(index);
   verify_pieces(index, unchecked(index), io);
   VerifyResult result;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "format/suffixes.h"
 #include "io/file.h"
 #include "transfer/engine.h"
 #include "transfer/memories.h"
@@ -65,9 +66,7 @@ std::vector<std::uint32_t> checksums_of(const Layout& layout, const Plan& plan, 
 }  // namespace
 
 const Format& format_to_write(const std::filesystem::path& path, const std::string& name) {
-  const Format& format = format_named(!name.empty()                        ? name
-                                      : path.extension() == ".safetensors" ? "safetensors"
-                                                                           : "torch_zip");
+  const Format& format = format_named(name.empty() ? format_by_suffix(path) : name);
   if (!format.lay_out)
     throw UnsupportedError(std::string(format.name) + " can be read, not written");
   return format;
@@ -115,7 +114,7 @@ std::vector<std::string> tags_to_write(std::vector<std::string> tags, const Stat
 SaveResult write(const Format& format, const Layout& layout, const std::filesystem::path& path,
                  const Index* index, const IoOptions& io,
                  const std::function<Plan(const WriteFacts&)>& make_plan) {
-  SaveResult result{0, leftovers(path)};
+  SaveResult result{0, leftovers(path), {}};
   OutputFiles files(path, layout);
   const Plan plan =
       make_plan({.has_direct = files.has_direct(), .needs_checksums = format.seal != nullptr});
@@ -135,6 +134,7 @@ SaveResult write(const Format& format, const Layout& layout, const std::filesyst
   if (index) require_unchanged(index->files);
   files.commit();
   result.nbytes = nbytes_of(layout, sealed);
+  result.left_out = layout.left_out;
   return result;
 }
 

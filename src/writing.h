@@ -11,7 +11,8 @@
 
 namespace transload {
 
-// The format by its name; by the path's suffix if that is empty. Throws UnsupportedError for one that is only read.
+// The format by its name; by the path's suffix if that is empty, as format_by_suffix() says. Throws UnsupportedError for
+// one that is only read.
 const Format& format_to_write(const std::filesystem::path& path, const std::string& name);
 
 // Fixes where everything will be. By storage: `tags`, the location to write; `files`, the file to write it to, for formats

@@ -13,6 +13,7 @@ namespace {
 
 using golden::file_text;
 using golden::kData;
+using namespace std::string_literals;
 namespace fs = std::filesystem;
 
 const std::string kToy = (kData / "torch-2.13/toy.safetensors").string();
@@ -321,6 +322,96 @@ TEST_F(Cli, ConvertToAFormatThatCannotHoldItWritesNothing) {
       contains(result.err, "\"epoch\" is of type int; safetensors holds a flat dict of tensors"))
       << result.err;
   EXPECT_FALSE(fs::exists(path("a.safetensors")));
+}
+
+TEST_F(Cli, ConvertWritesTheTensorsBesidePlainValues) {
+  StateDict state;
+  state.set("conv.weight", zeros({2}, Dtype::float32));
+  state.set("epoch", std::int64_t{10});
+  save(state, path("mixed.pt"));
+  const std::string convert =
+      "convert " + quoted(path("mixed.pt")) + " " + quoted(path("m.safetensors"));
+  const Result refused = run(convert);
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_TRUE(contains(refused.err, "--values drop leaves out what is not a tensor"))
+      << refused.err;
+  EXPECT_TRUE(contains(refused.err, "--to torch_zip holds everything")) << refused.err;
+  for (const char* option : {" --values drop", " --keep 'conv*'", " --drop epoch"}) {
+    fs::remove(path("m.safetensors"));
+    EXPECT_EQ(run(convert + option).status, 0) << option;
+    EXPECT_EQ(load(path("m.safetensors")).size(), 1u) << option;
+  }
+  EXPECT_EQ(run(convert + " --keep 'conv*' --values keep").status, 1);
+  EXPECT_EQ(run(convert + " --values some").status, 2);
+  EXPECT_EQ(
+      run("explain " + quoted(path("mixed.pt")) + " --save a.safetensors --values drop").status, 0);
+}
+
+TEST_F(Cli, ConvertSaysWhatTheFormatLeavesOut) {
+  const Result result = run("convert " + quoted(kData / "torch-2.13/parameters.zip.pt") + " " +
+                            quoted(path("a.safetensors")) + " --values drop");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(contains(result.err,
+                       "left out, because the format cannot store it: which tensors are "
+                       "Parameters or require gradients"))
+      << result.err;
+}
+
+TEST_F(Cli, TheSuffixOfAnotherFormatIsAnErrorThatNamesTheOption) {
+  for (const char* command : {"convert ", "recover "}) {
+    const Result result = run(command + kToy + " " + quoted(path("model.onnx")));
+    EXPECT_EQ(result.status, 1);
+    EXPECT_TRUE(contains(result.err, ".onnx is the suffix of ONNX")) << result.err;
+    EXPECT_TRUE(contains(result.err, "--to: torch_zip or safetensors")) << result.err;
+    EXPECT_FALSE(fs::exists(path("model.onnx")));
+    EXPECT_EQ(run(command + kToy + " " + quoted(path("model.onnx")) + " --to torch_zip").status, 0);
+    EXPECT_EQ(open(path("model.onnx")).format, "torch_zip");
+    fs::remove(path("model.onnx"));
+  }
+}
+
+TEST_F(Cli, RecoverOfSafetensorsListsWhatIsLost) {
+  const std::string whole = file_text(kToy);
+  golden::write_file(path("cut.safetensors"), whole.substr(0, whole.size() - 1));
+  const Result result =
+      run("recover " + quoted(path("cut.safetensors")) + " " + quoted(path("good.safetensors")));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(contains(result.out, "3 tensors, ")) << result.out;
+  EXPECT_TRUE(contains(result.out, "; 1 lost\n")) << result.out;
+  golden::write_file(path("more.safetensors"), whole + "more");
+  EXPECT_EQ(
+      run("recover " + quoted(path("more.safetensors")) + " " + quoted(path("good.safetensors")))
+          .status,
+      0);
+}
+
+// How often the program opens this file, by strace.
+class CliOpens : public Cli {
+ protected:
+  int opens_of(const fs::path& file, const std::string& arguments) const {
+    const fs::path trace = path("trace");
+    EXPECT_EQ(run(arguments, "strace -f -e trace=open,openat -o " + quoted(trace)).status, 0)
+        << arguments;
+    std::istringstream lines(file_text(trace));
+    int count = 0;
+    for (std::string line; std::getline(lines, line);)
+      count += contains(line, "\"" + file.string() + "\"") && !contains(line, "O_DIRECTORY");
+    return count;
+  }
+};
+
+TEST_F(CliOpens, EachFileOnce) {
+  if (std::system("strace -o /dev/null true >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "strace is missing";
+  for (const char* name : {"toy.safetensors", "toy_state_dict.zip.pt"}) {
+    const fs::path file = kData / "torch-2.13" / name, out = path("out.safetensors");
+    for (const std::string& command :
+         {"inspect "s, "inspect --json --digests "s, "load --map-location cpu "s, "explain "s,
+          "verify "s, "verify --write-manifest " + quoted(path("manifest")) + " ", "scan "s})
+      EXPECT_EQ(opens_of(file, command + quoted(file)), 1) << command << name;
+    EXPECT_EQ(opens_of(file, "convert " + quoted(file) + " " + quoted(out)), 1) << name;
+    EXPECT_EQ(opens_of(file, "recover " + quoted(file) + " " + quoted(out)), 1) << name;
+  }
 }
 
 TEST_F(Cli, ErrorsNameTheOptionsOfTheCommandLine) {

@@ -166,5 +166,69 @@ TEST_F(Save, IntoAFolderThatIsNotThereSaysSo) {
   EXPECT_THROW(save(small_model(), path("none/m.pt")), IoError);
 }
 
+TEST_F(Save, TheSuffixDecidesInAnyCase) {
+  save(small_model(), path("a.SafeTensors"));
+  EXPECT_EQ(open(path("a.SafeTensors")).format, "safetensors");
+  for (const char* name : {"a.pt", "a.bin", "a.ckpt", "a", "a.v2", "a.pth.tar", "a.tensors"}) {
+    save(small_model(), path(name));
+    EXPECT_EQ(open(path(name)).format, "torch_zip") << name;
+  }
+}
+
+TEST_F(Save, ASuffixOfAFormatThatIsNotWrittenWritesNothing) {
+  for (const char* suffix : {"gguf", "onnx", "h5", "hdf5", "npz", "npy", "tflite", "keras",
+                             "msgpack", "tar", "tar.gz", "GZ", "zip", "pt2"}) {
+    const fs::path target = path(std::string("model.") + suffix);
+    const std::string text = message([&] { save(small_model(), target); });
+    const std::string last = target.extension().string();
+    EXPECT_NE(text.find(last + " is the suffix of "), std::string::npos) << text;
+    EXPECT_NE(text.find("`format`"), std::string::npos) << text;
+    EXPECT_FALSE(fs::exists(target)) << suffix;
+    save(small_model(), target, {.format = "torch_zip"});
+    EXPECT_EQ(open(target).format, "torch_zip") << suffix;
+    EXPECT_THROW(convert(path("m.pt"), path(std::string("b.") + suffix)), Error);
+    EXPECT_THROW(recover(target, path(std::string("b.") + suffix)), UnsupportedError);
+    EXPECT_FALSE(fs::exists(path(std::string("b.") + suffix)));
+  }
+}
+
+TEST_F(Save, AMisspeltSuffixAsksForTheRightOne) {
+  for (const char* name :
+       {"a.safetensor", "a.safetensos", "a.SAFETENSRO", "a.safe_tensors", "a.savetensors"}) {
+    const std::string text = message([&] { save(small_model(), path(name)); });
+    EXPECT_NE(text.find("did you mean .safetensors?"), std::string::npos) << name << ": " << text;
+    EXPECT_FALSE(fs::exists(path(name)));
+  }
+}
+
+TEST_F(Save, SaysWhatTheFormatLeavesOut) {
+  StateDict state;
+  Tensor weight = counted({4}, 1);
+  weight.requires_grad = true;
+  state.set("weight", weight);
+  state.set("part", Tensor(weight.storage(), Dtype::float32, {2}, {1}, 2));
+  EXPECT_EQ(save(state, path("a.safetensors")).left_out,
+            (std::vector<std::string>{"which tensors are Parameters or require gradients",
+                                      "which tensors are views of the same storage"}));
+  EXPECT_TRUE(save(state, path("a.pt")).left_out.empty());
+  EXPECT_TRUE(save(small_model(), path("a.safetensors")).left_out.empty());
+}
+
+TEST_F(Save, WritesTheValuesThatAreSelectedAndNoOthers) {
+  StateDict state = small_model();
+  state.set("epoch", std::int64_t{3});
+  state.set("name", "x");
+  save(state, path("a.safetensors"), {.values = PlainValues::drop});
+  EXPECT_EQ(load(path("a.safetensors")).size(), 4u);
+  save(state, path("a.pt"), {.select = {.keep = {"net1.*", "epoch"}}});
+  EXPECT_EQ(str(load(path("a.pt"))["epoch"]), "3");
+  EXPECT_EQ(load(path("a.pt")).size(), 3u);
+  convert(path("a.pt"), path("b.pt"), {.select = {.drop = {"epoch"}}});
+  EXPECT_EQ(load(path("b.pt")).size(), 2u);
+  convert(path("a.pt"), path("b.pt"),
+          {.select = {.keep = {"net1.bias"}}, .values = PlainValues::keep});
+  EXPECT_EQ(load(path("b.pt")).size(), 2u);
+}
+
 }  // namespace
 }  // namespace transload

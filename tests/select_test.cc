@@ -98,6 +98,46 @@ TEST(Select, LeavesValuesThatAreNotTensorsAndAttributes) {
   EXPECT_EQ(state["model"].attributes()->at("_metadata").integer(), 1);
 }
 
+StateDict with_values() {
+  return dict_of(
+      {{"w", tensor_of(1)},
+       {"epoch", 3},
+       {"extra", dict_of({{"amax", tensor_of(2)}, {"n", 3}})},
+       {"hparams", dict_of({{"lr", 1}, {"betas", list_of({1, 2})}, {"none", dict_of({})}})},
+       {"items", list_of({tensor_of(3), 4, dict_of({{"t", tensor_of(5)}})})}});
+}
+
+TEST(SelectValues, ByTheirNamesAsTensorsAre) {
+  EXPECT_EQ(select(with_values(), {.drop = {"epoch"}}, PlainValues::select).size(), 4u);
+  const StateDict kept =
+      select(with_values(), {.keep = {"w", "hparams/betas/1"}}, PlainValues::select);
+  EXPECT_EQ(kept.size(), 2u);
+  EXPECT_EQ(str(kept["hparams"]), "{'betas': [None, 2]}");
+  EXPECT_EQ(str(select(with_values(), {.keep = {"hparams/*"}}, PlainValues::select).root()),
+            "{'hparams': {'lr': 1, 'betas': [1, 2], 'none': {}}}");
+}
+
+TEST(SelectValues, AnEmptiedContainerGoesWithTheLastThatItHeld) {
+  const StateDict kept =
+      select(with_values(), {.drop = {"extra/*", "items/*"}}, PlainValues::select);
+  EXPECT_EQ(names_of(kept), Names{"w"});
+  EXPECT_EQ(kept.size(), 3u);
+  EXPECT_THROW(kept["extra"], Error);
+  const StateDict part = select(with_values(), {.drop = {"items/2/t"}}, PlainValues::select);
+  EXPECT_EQ(part["items"].size(), 3u);
+  EXPECT_TRUE(part["items"].item(2).is(ValueKind::none));
+}
+
+TEST(SelectValues, AllCanBeLeftOutOrKept) {
+  const StateDict tensors = select(with_values(), {}, PlainValues::drop);
+  EXPECT_EQ(names_of(tensors), (Names{"w", "extra/amax", "items/0", "items/2/t"}));
+  EXPECT_EQ(tensors.size(), 3u);
+  EXPECT_TRUE(tensors["items"].item(1).is(ValueKind::none));
+  const StateDict kept =
+      select(with_values(), {.keep = {"w"}, .drop = {"epoch"}}, PlainValues::keep);
+  EXPECT_EQ(kept["epoch"].integer(), 3);
+}
+
 TEST(Select, RenamesInADictThatIsAnItemOfAList) {
   const StateDict state = select(checkpoint(), {.rename = {{"states/*/exp", "states/*/exp_avg"}}});
   EXPECT_EQ(names_of(state), (Names{"model/a.w", "model/a.b", "states/0/exp_avg",

@@ -29,17 +29,9 @@ struct Progress {
 // the exception comes out of that call.
 using ProgressFunction = std::function<void(const Progress&)>;
 
-struct OpenOptions {
-  // Objects of classes that are not plain data are kept as inert values, which can be printed and saved again. With
-  // refuse_objects, the first one is an UnsafePickleError.
-  bool refuse_objects = false;
-  // Calls that run code, such as os.system, are an UnsafePickleError. With keep_calls they are kept as inert values.
-  // Nothing is called either way.
-  bool keep_calls = false;
-};
-
 // Selects tensors by name: the keys and positions on the way to them, joined by '/', as StateDict::tensors() gives them.
-// In patterns, * stands for any text and ? for one character. Values that are not tensors stay. A tensor that is not
+// In patterns, * stands for any text and ? for one character. Loads and fills leave values that are not tensors as they
+// are; saves select them too (PlainValues). A tensor that is not
 // selected is left out of a dict; in a list or tuple None takes its place, so that the others keep their positions.
 struct Selection {
   // The path of a part, such as "model_state_dict" or "optimizer_states/0": only what is below it, with names that begin
@@ -50,6 +42,18 @@ struct Selection {
   // {"module.*", "*"} strips a prefix; {"*.attn.*", "*.attention.*"} changes the middle. The n-th * of the new name is
   // the text that the n-th * of the pattern stood for. The first pattern that fits renames. A tensor stays in its dict.
   std::vector<std::pair<std::string, std::string>> rename{};
+};
+
+struct OpenOptions {
+  // Objects of classes that are not plain data are kept as inert values, which can be printed and saved again. With
+  // refuse_objects, the first one is an UnsafePickleError.
+  bool refuse_objects = false;
+  // Calls that run code, such as os.system, are an UnsafePickleError. With keep_calls they are kept as inert values.
+  // Nothing is called either way.
+  bool keep_calls = false;
+  // Of a model in shards, only those shards must be there that have a tensor that `at`, `keep` and `drop` select. load(),
+  // load_into() and convert() of a path set it to their own selection.
+  Selection select{};
 };
 
 struct IoOptions {
@@ -101,10 +105,20 @@ struct FillResult {
   std::vector<std::string> unexpected;  // keys that only the source has
 };
 
+// What a save does with values that are not tensors, such as numbers, texts and None.
+enum class PlainValues : std::uint8_t {
+  select,  // writes those that `keep` and `drop` select by their names, as they do tensors
+  keep,    // writes all
+  drop,    // writes none, as safetensors needs it
+};
+
 struct SaveOptions {
-  std::string format{};  // "torch_zip", "safetensors" or "shards"; empty: by the path's suffix
-  Selection select{};    // which tensors are written, and under which names
-  bool compact = false;  // leaves out the bytes of storages that no tensor uses
+  // "torch_zip", "safetensors" or "shards"; empty: by the path's suffix. A suffix of a format that is not written is an
+  // UnsupportedError.
+  std::string format{};
+  Selection select{};                        // which tensors are written, and under which names
+  PlainValues values = PlainValues::select;  // what else is written
+  bool compact = false;                      // leaves out the bytes of storages that no tensor uses
   bool allow_objects = false;  // writes inert objects of classes that are not plain data
   MapLocation locations{};     // the location tags to write; without rules: the tensors' devices
   std::map<std::string, std::string> metadata{};  // for safetensors
@@ -119,6 +133,8 @@ struct SaveResult {
   std::uint64_t nbytes = 0;  // of all files
   // Temporary files beside the target that killed saves have left. They are reported, not removed.
   std::vector<std::filesystem::path> leftovers;
+  // What the format cannot store and the file therefore lacks, for people: "attributes of tensors".
+  std::vector<std::string> left_out;
 };
 
 struct VerifyResult {

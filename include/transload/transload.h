@@ -107,11 +107,13 @@ Plan plan_convert(const Index& index, const std::filesystem::path& to,
 // members that differ, and what open() throws.
 VerifyResult verify(const std::filesystem::path& path, const IoOptions& io = {},
                     const OpenOptions& open_options = {});
+VerifyResult verify(const Index& index, const IoOptions& io = {});
 // Returns what verify() would read, as data.
 Plan plan_verify(const Index& index);
 
-// Writes the intact tensors of a truncated or damaged file of torch.save to another file. Throws FormatError if the values,
-// which stand at the beginning of the file, are damaged too.
+// Writes the intact tensors of a truncated or damaged file of torch.save or safetensors to another file. Checksums decide
+// which are intact; safetensors has none, and its tensors are intact if all of their bytes are there. Throws FormatError if
+// the values or the header, which stand at the beginning of the file, are damaged too, and if no tensor is intact.
 RecoverResult recover(const std::filesystem::path& from, const std::filesystem::path& to,
                       const SaveOptions& options = {}, const OpenOptions& open_options = {});
 

@@ -19,17 +19,24 @@ def is_path(file: Any) -> bool:
 
 
 def open_checkpoint(
-    file: Any, *, refuse_objects: bool = False, keep_calls: bool = False
+    file: Any,
+    *,
+    refuse_objects: bool = False,
+    keep_calls: bool = False,
+    select: _core.Selection | None = None,
 ) -> _core.Checkpoint:
     """Opens a path, bytes, bytearray, memoryview, or a file object with seek() and read() or
-    readinto(). Reads headers.
+    readinto(). Reads headers. Of a model in shards, those must be there that have a tensor that
+    `select` selects.
 
     Of a file object the bytes from its position on are meant, as torch.load has it; where they are
     not a model, all of its bytes. Bytes that lie in memory are not copied; a file on disk is read
     by its descriptor. The object is left where it was. Raises TypeError for anything else, and
     whatever the object raises.
     """
-    options = _core.OpenOptions(refuse_objects=refuse_objects, keep_calls=keep_calls)
+    options = _core.OpenOptions(
+        refuse_objects=refuse_objects, keep_calls=keep_calls, select=select or _core.Selection()
+    )
     if is_path(file):
         path = path_text(file)
         with _filename_added(path):

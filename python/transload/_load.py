@@ -11,7 +11,7 @@ from . import _core
 from ._arrays import array_library
 from ._files import moves_one_position, open_checkpoint
 from ._fill import Filling, FillResult, flat, with_cache_given_back
-from ._options import _pairs, _texts, io_options, load_options
+from ._options import _pairs, _texts, io_options, load_options, selection
 from ._progress import shown
 
 
@@ -43,7 +43,7 @@ def load(
     at: the part of a checkpoint that is meant: "model_state_dict". Names begin there.
     keys: these tensors, by name (KeyError if one is not there); keep, drop: patterns of names,
         where * stands for any text. A name is the keys from the root, joined by "/". Values that
-        are not tensors stay.
+        are not tensors stay. Of a model in shards only the files that hold these need be there.
     rename: {"module.*": "*"} strips a prefix.
     dtype: that floating point tensors are cast to, on their way.
     verify: compare bytes with the file's checksums on the way; FormatError names what differs.
@@ -61,12 +61,18 @@ def load(
     """
     arrays = array_library()
     with shown(progress, "loading") as show:
-        core = open_checkpoint(path, refuse_objects=refuse_objects, keep_calls=keep_calls)
         keep, drop = _texts(keep), _texts(drop)
         if keys is not None:
-            _require_keys(core, at, keys)
             keep += keys
             drop += [] if keep else ["*"]
+        core = open_checkpoint(
+            path,
+            refuse_objects=refuse_objects,
+            keep_calls=keep_calls,
+            select=selection(at, keep, drop),
+        )
+        if keys is not None:
+            _require_keys(core, at, keys)
         options = load_options(
             arrays,
             io=io_options(arrays, show, 1 if moves_one_position(path) else 0),
@@ -164,7 +170,7 @@ def load_into(
         )
     with shown(progress, "loading") as show, _position_kept(path):
         filling = Filling(
-            open_checkpoint(path),
+            open_checkpoint(path, select=selection(at, keep, drop)),
             arrays,
             at=at,
             strict=strict,

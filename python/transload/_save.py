@@ -24,6 +24,7 @@ def save(
     path: str | os.PathLike[str] | Any,
     *,
     format: str = "",
+    values: str = "keep",
     compact: bool = False,
     allow_objects: bool = False,
     map_location: Any = None,
@@ -34,7 +35,9 @@ def save(
     torch.load opens it.
 
     path: a path, or a binary file object with write(), which is written from its position on.
-    format: "torch_zip" or "safetensors"; empty: safetensors for that suffix, else torch_zip.
+    format: "torch_zip" or "safetensors", under any name; empty: safetensors for that suffix, else
+        torch_zip. A suffix of a format that is not written, as .onnx, is an UnsupportedError.
+    values: "keep" writes what is not a tensor too; "drop" leaves it out, as safetensors needs it.
     compact: a tensor that uses a part of its storage is saved without the rest.
     allow_objects: write objects of other classes too, as pickle does; without, they are an
         UnsafePickleError.
@@ -52,6 +55,7 @@ def save(
         options = _core.SaveOptions(
             io=io_options(arrays, show),
             format=format,
+            values=values,
             compact=compact,
             allow_objects=allow_objects,
             map_location=map_location_rules(map_location, arrays),

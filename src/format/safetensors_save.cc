@@ -1,6 +1,7 @@
 // Laying out a safetensors file: see safetensors.cc for the format.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include <rapidjson/stringbuffer.h>
@@ -68,6 +69,7 @@ class SafetensorsLayout {
     layout.contents = state_;
     layout.pieces = std::move(pieces_);
     layout.literals.push_back({0, 0, std::move(text)});
+    layout.left_out = std::move(left_out_);
     return layout;
   }
 
@@ -103,16 +105,42 @@ class SafetensorsLayout {
       else
         tied_.emplace(key.text(), first->second);
     }
+    note_left_out();
+  }
+
+  // What the tensors have besides elements, and the file does not.
+  void note_left_out() {
+    bool has_parameters = false, has_attributes = false, has_views = false;
+    std::set<std::uint32_t> storages;
+    for (const Item& item : items_) {
+      const TensorRow& row = nodes_.row(item.node);
+      has_parameters = has_parameters || row.is_parameter || row.requires_grad;
+      has_attributes = has_attributes || nodes_.attributes(item.node) != kNoNode;
+      has_views = !storages.insert(row.storage).second || has_views;
+    }
+    if (has_parameters) left_out_.push_back("which tensors are Parameters or require gradients");
+    if (has_attributes) left_out_.push_back("attributes of tensors");
+    if (has_views) left_out_.push_back("which tensors are views of the same storage");
+  }
+
+  [[noreturn]] void refuse_value(std::string_view key, const Value& value) const {
+    bool has_parts = false;  // that hold tensors themselves
+    for (std::size_t i = 0; i < state_.size() && !has_parts; ++i) {
+      const Value part = state_.root().entry(i).second;
+      has_parts =
+          !part.is(ValueKind::tensor) && !part.is(ValueKind::object) && !part.tensors().empty();
+    }
+    refuse(key, "is of type " + std::string(name(value.kind())) +
+                    "; safetensors holds a flat dict of tensors. " +
+                    (has_parts ? "`at` selects the part that is one"
+                               : "`values` drop leaves out what is not a tensor") +
+                    ", and `format` torch_zip holds everything");
   }
 
   // Refuses, before anything is written, what the format cannot hold.
   void check(std::string_view key, const Value& value) const {
     if (key == "__metadata__") refuse(key, "is the format's own key; rename the tensor");
-    if (!value.is(ValueKind::tensor)) {
-      refuse(key, "is of type " + std::string(name(value.kind())) +
-                      "; safetensors holds a flat dict of tensors. Save it as torch_zip, " +
-                      "or only the part that holds tensors: `at` selects it");
-    }
+    if (!value.is(ValueKind::tensor)) refuse_value(key, value);
     const TensorRow& row = nodes_.row(value.id());
     if (row.storage == TensorRow::kNoStorage || options_.locations[row.storage].empty())
       refuse(key, "is on meta and has no bytes; load it on a device first");
@@ -180,6 +208,7 @@ class SafetensorsLayout {
   std::vector<Item> items_;
   std::map<std::string_view, std::string_view> tied_;  // alias to the name it is saved under
   SafetensorsHeader header_;
+  std::vector<std::string> left_out_;
   std::vector<Piece> pieces_;  // extents count from the end of the header until that is written
   std::uint64_t end_ = 0;      // of the tensors so far, as extents count
 };

@@ -41,7 +41,8 @@ std::map<std::string, std::vector<std::size_t>> entries_by_file(const StateDict&
     if (!key.is(ValueKind::text) || !value.is(ValueKind::tensor)) {
       throw UnsupportedError("a model in shards must be a dict of tensors, but \"" + str(key, 100) +
                              "\" is of type " + std::string(name(value.kind())) +
-                             "; save it as torch_zip");
+                             ". `values` drop leaves out what is not a tensor, `at` selects a "
+                             "part, and `format` torch_zip holds everything");
     }
     const std::uint32_t storage = value.storage_number();
     const std::string file = storage < options.files.size() ? options.files[storage] : "";
@@ -119,6 +120,10 @@ Layout lay_out(const StateDict& state, const LayoutOptions& options) {
     for (const std::size_t i : entries)
       file_of_tensor[std::string(state.root().entry(i).first.text())] = file;
     add_shard(whole, shard, file);
+    for (std::string& item : shard.layout.left_out) {
+      if (std::ranges::find(whole.left_out, item) == whole.left_out.end())
+        whole.left_out.push_back(std::move(item));
+    }
     planned->shards.push_back(std::move(shard));
   }
   const std::string index = index_text(state, file_of_tensor);

@@ -29,6 +29,7 @@ struct Layout {
   StateDict contents;             // what is written; pieces refer to its storages by number
   std::vector<Piece> pieces;      // where storages' bytes will lie; extents count in `files`
   std::vector<Literal> literals;  // known before any tensor's bytes
+  std::vector<std::string> left_out;      // what the format cannot store, for people
   std::shared_ptr<const void> of_format;  // what the format's own seal() needs again
 };
 

@@ -52,9 +52,12 @@ bool is_lost(const NodeTable& nodes, NodeId node, const std::vector<bool>& lost)
 // place, and copies all others once.
 class Selector {
  public:
-  Selector(const StateDict& contents, const Selection& selection, const std::vector<bool>& lost)
+  Selector(const StateDict& contents, const Selection& selection, const std::vector<bool>& lost,
+           PlainValues values = PlainValues::keep)
       : from_(contents.nodes()),
         selection_(selection),
+        of_values_{.keep = selection.keep, .drop = selection.drop},
+        values_(values),
         lost_(lost),
         numbers_(contents.storages().size()),
         copy_(from_, *to_, numbers_) {
@@ -70,36 +73,63 @@ class Selector {
     }
     Walk walk(from_, root);
     while (walk.next()) {
-      around_.resize(walk.depth());
+      while (around_.size() > walk.depth()) finish_container();
       if (is_container(walk.node()) && changes_[walk.node()])
         copy_container(walk);
       else
         copy_leaf(walk);
     }
+    while (!around_.empty()) finish_container();
     return to_;
   }
 
  private:
+  // A container that is made anew.
+  struct Around {
+    NodeId copy, key;  // the key in from_, if a dict is around it
+    std::string path;
+    bool has_any = false, lacks_any = false;  // of what it holds in from_
+  };
+
+  // Whether a value is looked through. An empty one counts as a plain value where those are chosen.
   bool is_container(NodeId node) const {
-    return is_dict(from_.kind(node)) || is_sequence(from_.kind(node));
+    const ValueKind kind = from_.kind(node);
+    return (is_dict(kind) || (is_sequence(kind) && kind != ValueKind::size)) &&
+           (values_ == PlainValues::keep || !from_.below(node).empty());
   }
 
-  // Returns the name of the value that the walk is at, or nothing if it is not selected. Only
-  // tensors are chosen.
+  // Whether a value is chosen by its name. What a container holds is, and decides about it.
+  bool is_chosen(NodeId node) const {
+    return stands_for_tensor(from_, node) || (values_ != PlainValues::keep && !is_container(node));
+  }
+
+  // Returns the name of the value that the walk is at, or nothing if it is not selected.
   std::optional<std::string> chosen_name(const Walk& walk) const {
-    if (walk.depth() == 0 || !stands_for_tensor(from_, walk.node()))
-      return std::string(walk.path());
-    if (is_lost(from_, walk.node(), lost_)) return std::nullopt;
+    const NodeId node = walk.node();
+    if (walk.depth() == 0 || !is_chosen(node)) return std::string(walk.path());
+    if (!stands_for_tensor(from_, node)) return chosen_value(node, walk.path());
+    if (is_lost(from_, node, lost_)) return std::nullopt;
     return selected_name(selection_, walk.path());
   }
 
+  // The same for a plain value. What an object holds is named below the object's own name.
+  std::optional<std::string> chosen_value(NodeId node, std::string_view path) const {
+    if (values_ == PlainValues::drop) return std::nullopt;
+    const std::string below = std::string(path) + "/";
+    const bool is_around = from_.kind(node) == ValueKind::object &&
+                           std::ranges::any_of(selection_.keep, [&](const std::string& pattern) {
+                             return pattern.starts_with(below);
+                           });
+    return is_around ? std::string(path) : selected_name(of_values_, path);
+  }
+
   void find_changes(NodeId root) {
-    struct Around {
+    struct Seen {
       NodeId node;
       bool changes;
     };
     changes_.assign(from_.size(), false);
-    std::vector<Around> around;
+    std::vector<Seen> around;
     Walk walk(from_, root);
     while (walk.next()) {
       around.resize(walk.depth());
@@ -110,11 +140,12 @@ class Selector {
         // one.
         changes = !walk.enter();
         if (!changes) around.push_back({node, false});
-      } else if (stands_for_tensor(from_, node)) {
+      } else if (is_chosen(node)) {
         const auto name = chosen_name(walk);
         changes = !name || *name != walk.path();
         any_selected_ = any_selected_ || name;
-        if (!name && !first_unselected_) first_unselected_ = walk.path();
+        if (!name && !first_unselected_ && stands_for_tensor(from_, node))
+          first_unselected_ = walk.path();
       }
       if (!changes) continue;
       for (std::size_t i = around.size(); i-- > 0 && !around[i].changes;)
@@ -128,15 +159,50 @@ class Selector {
     const NodeId copy = copies_[node] = to_->container(from_.kind(node));
     if (const NodeId attributes = from_.attributes(node); attributes != kNoNode)
       to_->set_attributes(copy, copy_(attributes));
-    place(walk, walk.path(), copy);
-    around_.push_back(copy);
+    around_.push_back({copy, walk.key(), std::string(walk.path())});
+  }
+
+  // Puts the innermost container where it belongs, unless nothing of what it held is selected.
+  void finish_container() {
+    const Around done = std::move(around_.back());
+    around_.pop_back();
+    if (around_.empty()) {
+      to_->root = done.copy;
+    } else if (values_ != PlainValues::keep && done.lacks_any && !done.has_any) {
+      leave_out();
+    } else if (is_sequence(to_->kind(around_.back().copy))) {
+      append(done.copy);
+    } else {
+      set(copy_(done.key), done.copy, done.path, done.path);
+    }
   }
 
   void copy_leaf(const Walk& walk) {
     if (const auto name = chosen_name(walk))
       place(walk, *name, copy_(walk.node()));
-    else if (is_sequence(to_->kind(around_.back())))
-      place(walk, walk.path(), to_->none());
+    else
+      leave_out();
+  }
+
+  void leave_out() {
+    Around& around = around_.back();
+    around.lacks_any = true;
+    const NodeId none = is_sequence(to_->kind(around.copy)) ? to_->none() : kNoNode;
+    if (none != kNoNode) to_->append(around.copy, {&none, 1});
+  }
+
+  void append(NodeId copy) {
+    around_.back().has_any = true;
+    to_->append(around_.back().copy, {&copy, 1});
+  }
+
+  void set(NodeId key, NodeId copy, std::string_view name, std::string_view path) {
+    around_.back().has_any = true;
+    if (!selection_.rename.empty() && to_->find(around_.back().copy, key) != kNoNode) {
+      throw MismatchError("after the renames two values would be called " + in_quotes(name) +
+                          "; one of them is " + in_quotes(path) + " before");
+    }
+    to_->set(around_.back().copy, key, copy);
   }
 
   // Puts a copy where the walk is, under a new name.
@@ -145,19 +211,14 @@ class Selector {
       to_->root = copy;
       return;
     }
-    const NodeId container = around_.back();
+    const NodeId container = around_.back().copy;
     const std::string_view path = walk.path();
     const std::string_view prefix = path.substr(0, path.size() - walk.part().size());
     const bool is_list = is_sequence(to_->kind(container));
     if (name != path && (is_list || !name.starts_with(prefix)))
       throw_cannot_move(path, name, prefix, is_list);
-    if (is_list) return to_->append(container, {&copy, 1});
-    const NodeId key = name == path ? copy_(walk.key()) : to_->text(name.substr(prefix.size()));
-    if (!selection_.rename.empty() && to_->find(container, key) != kNoNode) {
-      throw MismatchError("after the renames two values would be called " + in_quotes(name) +
-                          "; one of them is " + in_quotes(path) + " before");
-    }
-    to_->set(container, key, copy);
+    if (is_list) return append(copy);
+    set(name == path ? copy_(walk.key()) : to_->text(name.substr(prefix.size())), copy, name, path);
   }
 
   [[noreturn]] static void throw_cannot_move(std::string_view path, std::string_view name,
@@ -172,13 +233,15 @@ class Selector {
 
   const NodeTable& from_;
   const Selection& selection_;
+  const Selection of_values_;  // which are not renamed
+  const PlainValues values_;
   const std::vector<bool>& lost_;
   std::shared_ptr<NodeTable> to_ = std::make_shared<NodeTable>();
   std::vector<std::uint32_t> numbers_;  // of storages: they stay
   NodeCopy copy_;
   std::vector<bool> changes_;                    // by node of from_
   std::unordered_map<NodeId, NodeId> copies_;    // of containers that change: the last one made
-  std::vector<NodeId> around_;                   // the copies of the containers around the place
+  std::vector<Around> around_;                   // the containers around the place
   bool any_selected_ = false;                    // tensors
   std::optional<std::string> first_unselected_;  // name of a tensor
 };
@@ -253,12 +316,13 @@ std::optional<std::string> selected_name(const Selection& select, std::string_vi
   return std::string(name);
 }
 
-StateDict select(const StateDict& contents, const Selection& selection) {
-  const bool all = selection.keep.empty() && selection.drop.empty() && selection.rename.empty();
+StateDict select(const StateDict& contents, const Selection& selection, PlainValues values) {
+  const bool all = selection.keep.empty() && selection.drop.empty() && selection.rename.empty() &&
+                   values != PlainValues::drop;
   if (all && selection.at.empty()) return contents;
   const NodeId root = part_at(contents, selection.at).id();
   const auto storages = contents.storages();
-  return {Selector(contents, selection, {}).run(root), {storages.begin(), storages.end()}};
+  return {Selector(contents, selection, {}, values).run(root), {storages.begin(), storages.end()}};
 }
 
 StateDict without(const StateDict& contents, const std::vector<bool>& lost) {

@@ -28,11 +28,14 @@ Value part_at(const StateDict& contents, std::string_view at);
 // Returns the part at selection.at without the tensors that are not selected, the others under
 // their new names. Dicts, lists, tuples and sets are looked through, and objects are not: they stay
 // as they are, unless they stand for a tensor (sparse, quantized). Names are positions within a
-// list, so a tensor that is dropped from one leaves None. Values that are not tensors stay.
-// Containers that are the same everywhere stay shared. Storages keep their numbers. Throws
+// list, so a tensor that is dropped from one leaves None. Containers that are the same everywhere stay shared. Storages keep their numbers. Throws
 // MismatchError if there is no such part, if no tensor fits `keep`, and if a new name is taken or
 // would move the tensor to another container.
-StateDict select(const StateDict& contents, const Selection& selection);
+//
+// `values` says what becomes of other values: unless they are all kept, a container that is left
+// with nothing goes too.
+StateDict select(const StateDict& contents, const Selection& selection,
+                 PlainValues values = PlainValues::keep);
 
 // Returns the contents without the tensors over the storages s with lost[s]: dicts lose the entry,
 // elsewhere None takes its place.
