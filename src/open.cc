@@ -6,12 +6,12 @@ namespace transload {
 
 Index open(const std::filesystem::path& path, const OpenOptions& options) {
   Opened opened(path);
-  return format_of(opened).read(opened, options);
+  return read_index(format_of(opened), opened, options);
 }
 
 Index open(const File& file, const OpenOptions& options) {
   Opened opened(file);
-  return format_of(opened).read(opened, options);
+  return read_index(format_of(opened), opened, options);
 }
 
 std::vector<FormatInfo> formats() { return list_formats(); }

@@ -74,10 +74,12 @@ RecoverResult report(const Index& index, const StateDict& kept,
 
 RecoverResult recover(const std::filesystem::path& from, const std::filesystem::path& to,
                       const SaveOptions& options, const OpenOptions& open_options) {
+  const Format& writer = format_to_write(to, options.format);
   Opened opened(from);
   const Format& format = format_of_damaged(opened);
   if (!format.recover)
-    throw UnsupportedError(from.string() + ": only files of torch.save can be recovered");
+    throw UnsupportedError(from.string() + ": " + std::string(format.name) +
+                           " cannot be recovered, only single files of torch.save and safetensors");
   std::vector<std::string> why_lost;
   const Index index = format.recover(opened, open_options, why_lost);
   compare_all(index, options.io, why_lost);
@@ -92,8 +94,9 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
                       "\": " + result.lost.front().reason + ". Nothing was written");
   }
 
-  const Format& writer = format_to_write(to, options.format);
-  const Layout layout = lay_out(writer, kept, tags_of(index), to, options);
+  SaveOptions save_options = options;
+  if (save_options.metadata.empty()) save_options.metadata = index.metadata;
+  const Layout layout = lay_out(writer, kept, tags_of(index), to, save_options);
   result.saved = write(writer, layout, to, &index, options.io, [&](const WriteFacts& facts) {
     return plan_convert(index, layout, facts, options.io);
   });

@@ -1,8 +1,12 @@
 // recover(): what is whole of a damaged file is written, and what is lost is named.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
+#include "archive/zip_read.h"
+#include "golden.h"
+#include "io/crc32.h"
 #include "small_model.h"
 
 namespace transload {
@@ -47,6 +51,117 @@ TEST_F(Recover, WritesNothingIfNothingIsWhole) {
   save(state, path("m.pt"));
   fs::resize_file(path("m.pt"), open(path("m.pt")).pieces[0].extent.offset + 8);
   EXPECT_THROW(recover(path("m.pt"), path("good.pt")), FormatError);
+  EXPECT_FALSE(fs::exists(path("good.pt")));
+}
+
+TEST_F(Recover, KeepsTheTensorsOfSafetensorsUpToTheCut) {
+  StateDict model = small_model();
+  model.set("net1.tied", model.tensor("net1.weight"));
+  save(model, path("m.safetensors"), {.metadata = {{"trained", "yes"}}});
+  const Index index = open(path("m.safetensors"));
+  std::vector<std::uint64_t> ends;
+  for (const Piece& piece : index.pieces) ends.push_back(piece.extent.offset + piece.extent.nbytes);
+  std::ranges::sort(ends);
+  fs::resize_file(path("m.safetensors"), ends[2] - 1);
+  const RecoverResult result = recover(path("m.safetensors"), path("good.safetensors"));
+  const StateDict good = load(path("good.safetensors"));
+  EXPECT_EQ(good.size(), result.intact);
+  EXPECT_EQ(result.intact + result.lost.size(), 5u);
+  ASSERT_FALSE(result.lost.empty());
+  EXPECT_TRUE(result.lost[0].reason.starts_with("the file ends after ")) << result.lost[0].reason;
+  for (const NamedTensor& tensor : good.tensors())
+    EXPECT_EQ(values(tensor.value.tensor()), values(model.tensor(tensor.name))) << tensor.name;
+  EXPECT_EQ(open(path("good.safetensors")).metadata.at("trained"), "yes");
+}
+
+TEST_F(Recover, LeavesOutBytesBehindTheLastTensorOfSafetensors) {
+  save(small_model(), path("m.safetensors"));
+  const std::string whole = golden::file_text(path("m.safetensors"));
+  golden::write_file(path("m.safetensors"), whole + std::string(16, '\0'));
+  EXPECT_THROW(open(path("m.safetensors")), FormatError);
+  const RecoverResult result = recover(path("m.safetensors"), path("good.safetensors"));
+  EXPECT_EQ(result.intact, 4u);
+  EXPECT_TRUE(result.lost.empty());
+  EXPECT_EQ(golden::file_text(path("good.safetensors")), whole);
+}
+
+TEST_F(Recover, TakesNothingFromSafetensorsWhoseHeaderIsCutOrWhoseTensorsOverlap) {
+  save(small_model(), path("m.safetensors"));
+  fs::resize_file(path("m.safetensors"), 100);
+  EXPECT_THROW(recover(path("m.safetensors"), path("good.safetensors")), FormatError);
+  EXPECT_THROW(
+      recover(golden::kData / "torch-2.13/refuse/overlap.safetensors", path("good.safetensors")),
+      FormatError);
+  EXPECT_FALSE(fs::exists(path("good.safetensors")));
+}
+
+// Writes the members of a file of torch.save into a zip archive as other programs do.
+class Repacked : public Recover {
+ protected:
+  void repack(const std::string& folder, const std::vector<std::string>& first_members) const {
+    save(small_model(), path("m.pt"));
+    ZipContainer zip(open_file(path("m.pt")));
+    std::string out, directory;
+    std::uint16_t count = 0;
+    const auto number = [](std::uint64_t value, int nbytes) {
+      std::string bytes;
+      for (int i = 0; i < nbytes; ++i) bytes += static_cast<char>(value >> (8 * i));
+      return bytes;
+    };
+    const auto add = [&](const std::string& name, const std::string& bytes) {
+      const std::string same = number(20, 2) + number(0, 2) + number(0, 2) + number(0, 4) +
+                               number(crc32_of(std::as_bytes(std::span(bytes))), 4) +
+                               number(bytes.size(), 4) + number(bytes.size(), 4) +
+                               number(name.size(), 2) + number(0, 2);
+      directory += "PK\1\2" + number(20, 2) + same + number(0, 2) + number(0, 2) + number(0, 2) +
+                   number(0, 4) + number(out.size(), 4) + name;
+      out += "PK\3\4" + same + name + bytes;
+      ++count;
+    };
+    for (const std::string& name : first_members) add(name, "other");
+    for (Member& member : zip.members()) {
+      const std::string bytes = zip.read(member, 1 << 20);
+      add(folder + std::string(member.name.substr(member.name.find('/') + 1)), bytes);
+    }
+    const std::string end = "PK\5\6" + number(0, 4) + number(count, 2) + number(count, 2) +
+                            number(directory.size(), 4) + number(out.size(), 4) + number(0, 2);
+    golden::write_file(path("again.pt"), out + directory + end);
+  }
+};
+
+TEST_F(Repacked, FilesAreReadOrTheirErrorSaysThatRecoverRepairsThem) {
+  const struct {
+    const char* folder;
+    std::vector<std::string> first;
+    bool is_read;
+  } cases[] = {
+      {"other/", {}, true},
+      {"other/", {"other/.DS_Store"}, true},
+      {"m/", {"__MACOSX/._m", "__MACOSX/m/._data.pkl"}, false},
+      {"", {}, false},
+      {"work/run7/m/", {}, false},
+      {"work/m/", {"work/.DS_Store"}, false},
+  };
+  for (const auto& [folder, first, is_read] : cases) {
+    repack(folder, first);
+    const std::string text = message([&] { open(path("again.pt")); });
+    EXPECT_EQ(text, is_read ? "no error" : text);
+    EXPECT_EQ(text.find("recover writes one that PyTorch opens") == std::string::npos, is_read)
+        << text;
+    const RecoverResult result = recover(path("again.pt"), path("good.pt"));
+    EXPECT_EQ(result.intact, 4u) << folder;
+    EXPECT_TRUE(result.lost.empty()) << folder;
+    EXPECT_EQ(values(load(path("good.pt")).tensor("net2.weight")),
+              values(small_model().tensor("net2.weight")));
+  }
+}
+
+TEST_F(Recover, RefusesSeveralArchivesOneAfterTheOther) {
+  save(small_model(), path("m.pt"));
+  const std::string one = golden::file_text(path("m.pt"));
+  golden::write_file(path("0_0.distcp"), one + one);
+  const std::string text = message([&] { recover(path("0_0.distcp"), path("good.pt")); });
+  EXPECT_NE(text.find("torch.distributed.checkpoint"), std::string::npos) << text;
   EXPECT_FALSE(fs::exists(path("good.pt")));
 }
 

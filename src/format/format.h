@@ -51,6 +51,8 @@ std::vector<Storage> meta_storages(const Index& index);
 
 // Returns the first format that recognizes the file. Throws FormatError that says what the file is instead.
 const Format& format_of(Opened& opened);
+// Reads a file as a format that recognizes it. An error about a damaged file says what happened to it, if that shows.
+Index read_index(const Format& format, Opened& opened, const OpenOptions& options);
 // Throws UnsupportedError that lists the names of the formats.
 const Format& format_named(std::string_view name);
 // All formats, in the order in which they are asked.

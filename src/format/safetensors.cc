@@ -59,8 +59,12 @@ std::string read_header(const File& file) {
   return read_text(file, kLengthNbytes, nbytes);
 }
 
-// Every byte of the file belongs to one tensor: no holes, no overlaps, nothing behind the last.
-void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, const File& file) {
+// Of a damaged file: bytes may be missing at its end, and some may belong to no tensor.
+enum class State : std::uint8_t { whole, damaged };
+
+// Every byte of a whole file belongs to one tensor: no holes, no overlaps, nothing behind the last.
+void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, const File& file,
+                  State state) {
   std::vector<std::uint32_t> order(header.entries.size());
   for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto range = [&](std::uint32_t i) {
@@ -75,7 +79,7 @@ void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, co
   for (const std::uint32_t i : order) {
     const Entry& entry = header.entries[i];
     const std::string name = "\"" + std::string(entry.name) + "\"";
-    if (entry.begin > end)
+    if (entry.begin > end && state == State::whole)
       fail(end,
            std::to_string(entry.begin - end) + " bytes that belong to no tensor, before " + name);
     if (entry.begin < end)
@@ -83,6 +87,7 @@ void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, co
     end = entry.end;
     before = &entry;
   }
+  if (state == State::damaged) return;
   const std::uint64_t there = file.nbytes() - data_offset;
   if (end > there) {
     const std::uint64_t whole = data_offset + end;
@@ -90,10 +95,20 @@ void check_tiling(const SafetensorsHeader& header, std::uint64_t data_offset, co
                     std::to_string(whole) + ": " +
                     std::to_string(percent_missing(file.nbytes(), whole)) +
                     " % are missing, up to the end of \"" + std::string(before->name) +
-                    "\". Copy it again");
+                    "\". Copy it again, or write the intact tensors to another file with recover");
   }
   if (end < there)
-    fail(end, std::to_string(there - end) + " bytes that belong to no tensor, at the end");
+    fail(end,
+         std::to_string(there - end) +
+             " bytes that belong to no tensor, at the end; recover writes a file without them");
+}
+
+// Why a tensor of a file with so many bytes of tensors is not there; empty if it is.
+std::string why_lost(const Entry& entry, std::uint64_t there) {
+  if (entry.end <= there) return "";
+  const std::uint64_t left = there - std::min(entry.begin, there);
+  return "the file ends after " + std::to_string(left) + " of its " +
+         std::to_string(entry.end - entry.begin) + " bytes";
 }
 
 // Names that stand for a tensor saved under another name.
@@ -124,7 +139,8 @@ void restore_tied(NodeTable& nodes, Index& index, const std::string& path) {
   index.metadata.erase(text);
 }
 
-Index read(Opened& opened, const OpenOptions&) {
+// lost: of a damaged file, by storage, why its bytes are not there.
+Index read(Opened& opened, State state, std::vector<std::string>* lost) {
   Index index;
   index.format = "safetensors";
   index.files.push_back(opened.file());
@@ -133,7 +149,8 @@ Index read(Opened& opened, const OpenOptions&) {
   std::string text = read_header(file);
   const std::uint64_t data_offset = kLengthNbytes + text.size();
   SafetensorsHeader header = parse_safetensors_header(text, opened.name());
-  check_tiling(header, data_offset, file);
+  check_tiling(header, data_offset, file, state);
+  const std::uint64_t there = file.nbytes() - data_offset;
 
   const std::size_t count = header.entries.size();
   const auto nodes = std::make_shared<NodeTable>();
@@ -154,7 +171,9 @@ Index read(Opened& opened, const OpenOptions&) {
       throw FormatError(opened.name() + ": offset 8: the header has tensor \"" +
                         std::string(entry.name) + "\" twice");
     index.storages.push_back({nbytes, 0, 1, entry.dtype, std::string(entry.name)});
-    if (nbytes > 0) index.pieces.push_back({i, 0, nbytes, {0, data_offset + entry.begin, nbytes}});
+    if (lost) lost->push_back(why_lost(entry, there));
+    if (nbytes > 0 && entry.end <= there)
+      index.pieces.push_back({i, 0, nbytes, {0, data_offset + entry.begin, nbytes}});
   }
   index.metadata = std::move(header.metadata);
   restore_tied(*nodes, index, opened.name());
@@ -162,10 +181,19 @@ Index read(Opened& opened, const OpenOptions&) {
   return index;
 }
 
+Index read_whole(Opened& opened, const OpenOptions&) { return read(opened, State::whole, nullptr); }
+
+Index recover(Opened& opened, const OpenOptions&, std::vector<std::string>& lost) {
+  return read(opened, State::damaged, &lost);
+}
+
 }  // namespace
 }  // namespace safetensors
 
-const Format kSafetensors{"safetensors", safetensors::recognizes, safetensors::read,
-                          safetensors::lay_out};
+const Format kSafetensors{.name = "safetensors",
+                          .recognizes = safetensors::recognizes,
+                          .read = safetensors::read_whole,
+                          .lay_out = safetensors::lay_out,
+                          .recover = safetensors::recover};
 
 }  // namespace transload

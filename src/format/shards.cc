@@ -2,8 +2,9 @@
 //
 //   model.safetensors.index.json   {"metadata": {…}, "weight_map": {"tensor's name": "model-00001-of-00003.safetensors", …}}
 //
-// which may be missing. Opened by that file or by the folder. The map decides which file a tensor is taken from; a tensor
-// that it does not mention is taken from the only file that has it.
+// which may be missing if all files are there and numbered. Opened by the index or by the folder; which model a folder is
+// opened as, folder_models.cc decides. The map decides which file a tensor is taken from; a tensor that it does not mention is
+// taken from the only file that has it. Files that hold nothing of what is selected need not be there.
 // Sources: huggingface_hub/serialization/_base.py; docs/formats/safetensors.md.
 #include "format/shards.h"
 
@@ -13,7 +14,10 @@
 #include <rapidjson/document.h>
 #include <rapidjson/error/en.h>
 
+#include "format/causes.h"
+#include "format/folder_models.h"
 #include "io/file.h"
+#include "plan/select.h"
 #include "transload/error.h"
 #include "values/node_table.h"
 
@@ -54,7 +58,7 @@ class Merger {
     const Format& format = format_of(opened);
     if (format.is_folder)
       throw FormatError(opened.name() + ": expected a shard, found another index of shards");
-    Index shard = format.read(opened, options);
+    Index shard = read_index(format, opened, options);
     const NodeTable& from = shard.contents.nodes();
     if (!is_dict(from.kind(from.root)))
       throw FormatError(opened.name() + ": a shard must hold a dict of tensors");
@@ -66,9 +70,10 @@ class Merger {
     index_.metadata.merge(shard.metadata);
   }
 
-  Index finish() {
+  // absent: shards that were not added.
+  Index finish(const std::set<std::string>& absent = {}) {
     for (const auto& [key, shard] : map_) {
-      if (!shard_of_.contains(key)) {
+      if (!shard_of_.contains(key) && !absent.contains(shard)) {
         throw FormatError(where_ + ": weight_map: \"" + key + "\" should be in \"" + shard +
                           "\", but is not there");
       }
@@ -140,57 +145,111 @@ class Merger {
   std::map<std::string, std::string> shard_of_;
 };
 
-Index read_by_index(const File& file, const Folder& folder, const OpenOptions& options) {
-  const WeightMap map = read_map(file);
-  const std::vector<std::string> names = files_of(map);
-  std::string missing;
-  for (const std::string& name : names) {
-    if (!folder.has(name)) missing += (missing.empty() ? "\"" : ", \"") + name + "\"";
-  }
-  if (!missing.empty()) {
-    throw FormatError(file.name + ": of " + std::to_string(names.size()) +
-                      " shards these are missing: " + missing + "; copy them beside the index");
-  }
-  Merger merger(file.name, map);
-  merger.add_index_file(file);
-  for (const std::string& name : names) merger.add(folder, name, options);
-  return merger.finish();
+// "2 of 3 shards are missing: "model-00002-of-00003.safetensors", …"
+std::string missing_text(std::uint64_t missing, std::uint64_t count,
+                         const std::vector<std::string>& first_names) {
+  std::string text = (missing == count ? "all " + std::to_string(count)
+                                       : std::to_string(missing) + " of " + std::to_string(count)) +
+                     " shards are missing";
+  for (std::size_t i = 0; i < first_names.size(); ++i)
+    text += (i == 0 ? ": \"" : ", \"") + first_names[i] + "\"";
+  return text + (first_names.size() < missing ? ", …" : "");
 }
 
-// Why a folder is not a model in shards.
-[[noreturn]] void fail_folder(const Folder& folder) {
-  throw FormatError(
-      folder.path().string() +
-      (folder.has(".metadata")
-           ? ": a checkpoint of torch.distributed.checkpoint, which is not read yet; python -m "
-             "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE turns it into "
-             "one file"
-           : ": the folder holds neither safetensors nor an index of shards (*.index.json); name "
-             "the file to be read"));
+constexpr std::size_t kMostNames = 5;  // of missing files, in an error
+
+// Whether a selection of names may need this tensor, or a value below it.
+bool is_wanted(const Selection& select, std::string_view key) {
+  std::string_view name = key;
+  if (!select.at.empty()) {
+    const bool is_part = key == select.at || key.starts_with(select.at + "/");
+    const bool is_around = select.at.starts_with(std::string(key) + "/");
+    if (!is_part) return is_around;
+    name = key.substr(std::min(select.at.size() + 1, key.size()));
+  }
+  const std::string below = std::string(name) + "/";
+  return selected_name({.keep = select.keep, .drop = select.drop}, name) ||
+         std::ranges::any_of(
+             select.keep, [&](const std::string& pattern) { return pattern.starts_with(below); });
+}
+
+// Throws FormatError if a shard that is not there has something of what is selected.
+void require_wanted(const std::string& where, const WeightMap& map, const Folder& folder,
+                    const std::vector<std::string>& names, const std::set<std::string>& absent,
+                    const Selection& select) {
+  std::vector<std::string> wanted;
+  for (const std::string& name : names) {
+    if (!absent.contains(name)) continue;
+    const bool is_needed = std::ranges::any_of(map, [&](const auto& entry) {
+      return entry.second == name && is_wanted(select, entry.first);
+    });
+    if (is_needed) wanted.push_back(name);
+  }
+  if (wanted.empty()) return;
+  const std::size_t missing = wanted.size();
+  wanted.resize(std::min(missing, kMostNames));
+  throw FormatError(where + ": " + missing_text(missing, names.size(), wanted) + "; copy them to " +
+                    folder.path().string() + ", or choose tensors of the others with `keep`");
+}
+
+Index read_by_index(const File& file, const WeightMap& map, const Folder& folder,
+                    const OpenOptions& options) {
+  const std::vector<std::string> names = files_of(map);
+  std::set<std::string> absent;
+  for (const std::string& name : names)
+    if (!folder.has(name)) absent.insert(name);
+  require_wanted(file.name, map, folder, names, absent, options.select);
+  Merger merger(file.name, map);
+  merger.add_index_file(file);
+  for (const std::string& name : names)
+    if (!absent.contains(name)) merger.add(folder, name, options);
+  return merger.finish(absent);
+}
+
+// The names that a set of numbered files lacks: "model-00002-of-00003.safetensors". They count from 1, or from 0.
+std::vector<std::string> missing_files(const FolderModel& model) {
+  const std::string& some = model.files.front();
+  const std::size_t of = some.rfind("-of-"), dash = some.rfind('-', of - 1);
+  const std::size_t digits = of - dash - 1;
+  const auto name = [&](std::uint64_t number) {
+    const std::string text = std::to_string(number);
+    return some.substr(0, dash + 1) + std::string(digits - std::min(digits, text.size()), '0') +
+           text + some.substr(of);
+  };
+  const std::set<std::string> there(model.files.begin(), model.files.end());
+  const std::uint64_t first = there.contains(name(0)) ? 0 : 1;
+  std::vector<std::string> missing;
+  for (std::uint64_t i = 0; i < model.count && missing.size() < kMostNames; ++i)
+    if (!there.contains(name(first + i))) missing.push_back(name(first + i));
+  return missing;
+}
+
+Index read_file(const Folder& folder, const std::string& name, const OpenOptions& options) {
+  Opened opened(folder.open(name), folder);
+  return read_index(format_of(opened), opened, options);
 }
 
 Index read_folder(const Folder& folder, const OpenOptions& options) {
-  std::vector<std::string> indexes, shards;
-  for (const std::string& name : folder.names()) {
-    if (name.ends_with(kIndexSuffix)) indexes.push_back(name);
-    if (name.ends_with(".safetensors")) shards.push_back(name);
+  const FolderModel model = model_of(folder);
+  if (model.index) return read_by_index(*model.index, model.map, folder, options);
+  if (model.count == 1) return read_file(folder, model.files.front(), options);
+  if (model.files.size() != model.count) {
+    const std::uint64_t missing =
+        model.count - std::min<std::uint64_t>(model.count, model.files.size());
+    throw FormatError(folder.path().string() + ": \"" + model.name +
+                      "\": " + missing_text(missing, model.count, missing_files(model)) +
+                      "; copy them beside the others. Without an index (*.index.json) it is not "
+                      "known which tensors they hold");
   }
-  if (indexes.size() > 1) {  // one model in two formats
-    std::erase_if(indexes, [](const std::string& name) {
-      return !name.ends_with(".safetensors.index.json");
-    });
-  }
-  if (indexes.size() == 1) return read_by_index(folder.open(indexes.front()), folder, options);
-  if (shards.empty()) fail_folder(folder);
   const WeightMap none;
   Merger merger(folder.path().string(), none);
-  for (const std::string& name : shards) merger.add(folder, name, options);
+  for (const std::string& name : model.files) merger.add(folder, name, options);
   return merger.finish();
 }
 
 Index read(Opened& opened, const OpenOptions& options) {
-  return opened.is_folder() ? read_folder(*opened.folder(), options)
-                            : read_by_index(opened.file(), *opened.folder(), options);
+  if (opened.is_folder()) return read_folder(*opened.folder(), options);
+  return read_by_index(opened.file(), read_map(opened.file()), *opened.folder(), options);
 }
 
 }  // namespace
@@ -204,13 +263,20 @@ WeightMap read_map(const File& file) {
   rapidjson::Document document;
   document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(
       text.data(), text.size());
+  // Any JSON could be an index; what is not called one is something else.
+  const bool is_index = file.name.ends_with(kIndexSuffix);
   if (document.HasParseError()) {
-    throw FormatError(file.name + ": offset " + std::to_string(document.GetErrorOffset()) +
+    FormatError error(file.name + ": offset " + std::to_string(document.GetErrorOffset()) +
                       ": the index of shards is not valid JSON: " +
                       rapidjson::GetParseError_En(document.GetParseError()));
+    Opened opened(file);
+    if (!is_index) error.add(cause_of(opened));
+    throw error;
   }
   if (!document.IsObject() || !document.HasMember("weight_map") ||
       !document["weight_map"].IsObject()) {
+    Opened opened(file);
+    if (!is_index) throw FormatError(file.name + ": " + cause_of(opened));
     throw FormatError(file.name +
                       ": JSON without a \"weight_map\" of tensors to files: this is not an index "
                       "of shards");

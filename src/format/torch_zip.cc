@@ -14,7 +14,9 @@
 #include <charconv>
 #include <optional>
 
+#include "format/causes.h"
 #include "io/crc32.h"
+#include "io/file.h"
 #include "pickle/rebuild.h"
 #include "transload/error.h"
 
@@ -25,6 +27,9 @@ namespace {
 constexpr std::uint64_t kMaxMetadataNbytes = 1 << 16;
 constexpr int kMinVersion = 1, kMaxVersion = 10;   // caffe2/serialize/versions.h
 constexpr std::uint64_t kMostDeflateRatio = 1040;  // deflate makes at most 1032 bytes of one
+
+const std::string kRepair =
+    ". If the file was unpacked and zipped again, recover writes one that PyTorch opens";
 
 // The folder that all members lie in: that of the first one.
 std::string_view folder_of(ZipContainer& zip) {
@@ -69,12 +74,7 @@ class Reader {
   void refuse_damage() const {
     if (zip_.damage().empty()) return;
     FormatError error(zip_.damage());
-    if (zip::last_archive_begin(zip_.file()) > 0) {
-      throw UnsupportedError(
-          name_ +
-          ": several archives, one after the other: this is one file of a checkpoint of "
-          "torch.distributed.checkpoint, and only its whole folder can be read");
-    }
+    refuse_several_archives(zip_.file());
     if (!zip::has_end(zip_.file())) {
       if (const std::string missing = missing_part(zip_.file()); !missing.empty())
         error.add(missing);
@@ -96,14 +96,15 @@ class Reader {
     if (zip_.members().empty()) fail("the zip archive has no members");
     Member* const pickle = find("data.pkl");
     if (!pickle) {
-      fail(std::string("the zip archive has no member \"data.pkl\": ") +
-           (find("archive_format")
-                ? "it is a program of torch.export, which torch.export.load opens; save its "
-                  "state_dict() with torch.save"
-                : "it is not a file of torch.save"));
+      const std::string cause = cause_of_archive(zip_);
+      if (const auto root = find_root(zip_); root && cause.empty())
+        fail("the members of torch.save lie in \"" + *root + "\", not in one folder" + kRepair);
+      fail("the zip archive has no member \"data.pkl\": " +
+           (cause.empty() ? "it is not a file of torch.save" : cause));
     }
     for (const Oddity& oddity : folder_oddities(zip_, begin_.substr(0, begin_.size() - 1)))
-      fail("offset " + std::to_string(oddity.offset) + ": " + oddity.text);
+      fail("offset " + std::to_string(oddity.offset) + ": " + oddity.text +
+           (find_root(zip_) ? kRepair : ""));
     refuse_other_case();
     return *pickle;
   }
@@ -229,6 +230,29 @@ bool recognizes(Opened& opened) { return opened.zip() != nullptr; }
 Index read(Opened& opened, const OpenOptions& options) { return Reader(opened, options).read(); }
 
 }  // namespace
+
+std::optional<std::string> find_root(ZipContainer& zip) {
+  constexpr std::string_view kPickle = "data.pkl";
+  std::optional<std::string> root;
+  for (const Member& member : zip.members()) {
+    if (!member.name.ends_with(kPickle) || member.name.starts_with("__MACOSX/")) continue;
+    const std::string_view before = member.name.substr(0, member.name.size() - kPickle.size());
+    if (!before.empty() && !before.ends_with('/')) continue;
+    if (root) return std::nullopt;
+    root = before;
+  }
+  return root;
+}
+
+void refuse_several_archives(const File& file) {
+  if (zip::last_archive_begin(file) == 0 ||
+      read_text(file, 0, zip::kLocalSignature.size()) != zip::kLocalSignature)
+    return;  // one, perhaps behind other bytes
+  throw UnsupportedError(
+      file.name +
+      ": several archives, one after the other: this is one file of a checkpoint of "
+      "torch.distributed.checkpoint, and only its whole folder can be read");
+}
 
 Values read_values(std::string_view pickle, Index& index, const OpenOptions& options,
                    const std::string& name) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,13 @@ Values read_values(std::string_view pickle, Index& index, const OpenOptions& opt
 // Fills pieces and contents. records: by storage, located; null where a storage's record is missing.
 void add_pieces(Index& index, const Values& values, std::span<Member* const> records,
                 bool is_big_endian);
+
+// What is before "data.pkl" in the name of the only member that is called so: "model/" in what torch.save writes, anything
+// in a file that was unpacked and zipped again. Nothing if there is none or more than one.
+std::optional<std::string> find_root(ZipContainer& zip);
+
+// Throws UnsupportedError for a file of torch.distributed.checkpoint, whose tensors are archives of their own.
+void refuse_several_archives(const File& file);
 
 // torch_zip_save.cc
 Layout lay_out(const StateDict& state, const LayoutOptions& options);

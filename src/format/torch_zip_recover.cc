@@ -86,8 +86,11 @@ class DamagedFile {
  private:
   Member* in_directory(const std::string& name) {
     if (zip_->members().empty()) return nullptr;
-    const std::string_view first = zip_->members().front().name;
-    return zip_->find(std::string(first.substr(0, first.find('/') + 1)) + name);
+    if (!root_) {
+      const std::string_view first = zip_->members().front().name;
+      root_ = find_root(*zip_).value_or(std::string(first.substr(0, first.find('/') + 1)));
+    }
+    return zip_->find(*root_ + name);
   }
 
   Member* find_in_directory(const std::string& name, std::uint64_t nbytes, std::string& why_not) {
@@ -130,6 +133,7 @@ class DamagedFile {
   const File file_;
   ZipContainer* zip_;  // null: its directory is not used
   std::unique_ptr<ZipContainer> owned_;
+  std::optional<std::string> root_;  // of the members' names
   std::optional<ZipSearch> search_;
   ZipSearch::LengthFunction length_of_;
 };
@@ -137,6 +141,7 @@ class DamagedFile {
 }  // namespace
 
 Index recover(Opened& opened, const OpenOptions& options, std::vector<std::string>& lost) {
+  refuse_several_archives(opened.file());
   Index index;
   index.format = "torch_zip";
   index.files.push_back(opened.file());
