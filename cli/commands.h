@@ -29,7 +29,7 @@ struct ExplainArguments {
   std::filesystem::path
       save;            // what converting to this file would do, instead of a load; empty: a load
   std::string format;  // of that file
-  PlainValues values = PlainValues::select;  // in that file
+  PlainValues values = PlainValues::automatic;  // in that file
 };
 
 struct ConvertArguments {

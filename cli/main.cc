@@ -202,9 +202,9 @@ int run(int argc, char** argv) {
                    "those of load; by default the recorded devices stay.");
   add_selection(convert_command, converted.save.select, converted_texts);
   add_values(convert_command, converted.save.values,
-             "Choose what to do with values that are not tensors: select writes those whose names "
-             "--keep and --drop select (default), keep writes all, drop writes none, as "
-             "safetensors needs it.");
+             "Choose what to do with values that are not tensors: drop writes none, keep writes "
+             "all, select writes those whose names --keep and --drop select. By default --drop "
+             "selects them too, and --keep for formats that hold tensors only.");
   convert_command.add_flag("--compact", converted.save.compact,
                            "Leave out the bytes of storages that no tensor uses.");
   convert_command.add_flag("--allow-objects", converted.save.allow_objects, kAllowObjects);

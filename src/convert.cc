@@ -1,7 +1,6 @@
 // Converting, top to bottom: file ► Index ► Layout ► Plan ► run ► seal ► the files take their place.
 //
 // It is a save whose bytes come from files instead of memory: nothing is held but staging and what open() reads.
-#include "plan/select.h"
 #include "transload/transload.h"
 #include "writing.h"
 
@@ -25,8 +24,8 @@ std::vector<std::string> files_of(const Index& index) {
   return files;
 }
 
-Chosen choose(Index index, SaveOptions options) {
-  index.contents = select(index.contents, options.select, options.values);
+Chosen choose(Index index, const Format& format, SaveOptions options) {
+  index.contents = select_to_write(index.contents, format, options);
   if (options.metadata.empty()) options.metadata = index.metadata;
   std::vector<std::string> tags = tags_to_write(tags_of(index), index.contents, options.locations);
   std::vector<std::string> files = files_of(index);
@@ -41,7 +40,7 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
   OpenOptions of_selected = open_options;
   of_selected.select = options.select;
   Index opened = open(from, of_selected);
-  const Chosen chosen = choose(std::move(opened), options);
+  const Chosen chosen = choose(std::move(opened), format, options);
   const Layout layout =
       lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
   return write(format, layout, to, &chosen.index, options.io, [&](const WriteFacts& facts) {
@@ -51,7 +50,7 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
 
 Plan plan_convert(const Index& index, const std::filesystem::path& to, const SaveOptions& options) {
   const Format& format = format_to_write(to, options.format);
-  const Chosen chosen = choose(index, options);
+  const Chosen chosen = choose(index, format, options);
   const Layout layout =
       lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
   Plan plan = plan_convert(chosen.index, layout, {true, format.seal != nullptr}, options.io);

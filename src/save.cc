@@ -2,7 +2,6 @@
 //
 // lay_out() (format/) fixes every offset before a byte moves, so that devices are read and the files are written in
 // parallel. What needs checksums is written last. The exchange is durable: see io/atomic_file.h.
-#include "plan/select.h"
 #include "transload/transload.h"
 #include "writing.h"
 
@@ -23,7 +22,7 @@ std::vector<std::string> tags_of(const StateDict& state) {
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options) {
   const Format& format = format_to_write(path, options.format);
-  const StateDict chosen = select(state, options.select, options.values);
+  const StateDict chosen = select_to_write(state, format, options);
   const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
   const Layout layout = lay_out(format, chosen, tags, path, options);
   return write(format, layout, path, nullptr, options.io, [&](const WriteFacts& facts) {
@@ -45,7 +44,7 @@ SaveResult save(const StateDict& state, const WriteFunction& write, const SaveOp
 Plan plan_save(const StateDict& state, const std::filesystem::path& path,
                const SaveOptions& options) {
   const Format& format = format_to_write(path, options.format);
-  const StateDict chosen = select(state, options.select, options.values);
+  const StateDict chosen = select_to_write(state, format, options);
   const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
   const Layout layout = lay_out(format, chosen, tags, path, options);
   Plan plan = plan_save(chosen.storages(), layout, {true, format.seal != nullptr}, options.io);

@@ -5,6 +5,7 @@
 
 #include "format/suffixes.h"
 #include "io/file.h"
+#include "plan/select.h"
 #include "transfer/engine.h"
 #include "transfer/memories.h"
 #include "transfer/output_files.h"
@@ -70,6 +71,12 @@ const Format& format_to_write(const std::filesystem::path& path, const std::stri
   if (!format.lay_out)
     throw UnsupportedError(std::string(format.name) + " can be read, not written");
   return format;
+}
+
+StateDict select_to_write(const StateDict& state, const Format& format,
+                          const SaveOptions& options) {
+  const bool is_selecting = options.values == PlainValues::automatic && format.is_tensors_only;
+  return select(state, options.select, is_selecting ? PlainValues::select : options.values);
 }
 
 Layout lay_out(const Format& format, const StateDict& state, std::span<const std::string> tags,

@@ -15,6 +15,9 @@ namespace transload {
 // one that is only read.
 const Format& format_to_write(const std::filesystem::path& path, const std::string& name);
 
+// What is written of a state dict in this format, by the options' selection.
+StateDict select_to_write(const StateDict& state, const Format& format, const SaveOptions& options);
+
 // Fixes where everything will be. By storage: `tags`, the location to write; `files`, the file to write it to, for formats
 // of several files. Throws UnsupportedError if the format cannot hold the state dict, before anything is written.
 Layout lay_out(const Format& format, const StateDict& state, std::span<const std::string> tags,

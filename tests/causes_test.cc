@@ -56,11 +56,19 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text;
 }
 
-// Python's bytes.decode("utf-8", "replace").encode(), for bytes among which long characters are rare.
+// Python's bytes.decode("utf-8", "replace").encode(), but for characters of three and four bytes.
 std::string read_as_utf8(const std::string& bytes) {
   std::string text;
-  for (const char c : bytes)
-    text += static_cast<unsigned char>(c) < 0x80 ? std::string(1, c) : "\xEF\xBF\xBD";
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const auto byte = [&](std::size_t at) {
+      return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0u;
+    };
+    const bool is_pair = byte(i) >= 0xC2 && byte(i) < 0xE0 && (byte(i + 1) & 0xC0) == 0x80;
+    if (is_pair)
+      text += bytes.substr(i++, 2);
+    else
+      text += byte(i) < 0x80 ? bytes.substr(i, 1) : "\xEF\xBF\xBD";
+  }
   return text;
 }
 
@@ -137,7 +145,8 @@ TEST_F(Causes, OrdinaryDamageGetsNoCauseThatItDoesNotShow) {
   }
   EXPECT_TRUE(is_innocent(said(of_safetensors() + "more")));
   for (const auto& entry : std::filesystem::directory_iterator(kData / "torch-2.13/refuse")) {
-    if (entry.is_regular_file() && entry.file_size() == 8) continue;  // a length of zero, and no more
+    if (entry.is_regular_file() && entry.file_size() == 8)
+      continue;  // a length of zero, and no more
     const std::string text = message([&] { open(entry.path()); });
     EXPECT_TRUE(is_innocent(text)) << text;
   }

@@ -220,7 +220,14 @@ TEST_F(Save, WritesTheValuesThatAreSelectedAndNoOthers) {
   state.set("name", "x");
   save(state, path("a.safetensors"), {.values = PlainValues::drop});
   EXPECT_EQ(load(path("a.safetensors")).size(), 4u);
-  save(state, path("a.pt"), {.select = {.keep = {"net1.*", "epoch"}}});
+  save(state, path("b.safetensors"), {.select = {.keep = {"net1.*"}}});
+  EXPECT_EQ(load(path("b.safetensors")).size(), 2u);
+  EXPECT_THROW(save(state, path("b.safetensors"), {.select = {.keep = {"net1.*", "epoch"}}}),
+               UnsupportedError);
+  save(state, path("a.pt"), {.select = {.keep = {"net1.*"}}});
+  EXPECT_EQ(load(path("a.pt")).size(), 4u);
+  save(state, path("a.pt"),
+       {.select = {.keep = {"net1.*", "epoch"}}, .values = PlainValues::select});
   EXPECT_EQ(str(load(path("a.pt"))["epoch"]), "3");
   EXPECT_EQ(load(path("a.pt")).size(), 3u);
   convert(path("a.pt"), path("b.pt"), {.select = {.drop = {"epoch"}}});

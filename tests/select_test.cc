@@ -117,6 +117,15 @@ TEST(SelectValues, ByTheirNamesAsTensorsAre) {
             "{'hparams': {'lr': 1, 'betas': [1, 2], 'none': {}}}");
 }
 
+TEST(SelectValues, StayBesideWhatIsKeptUnlessTheyAreDropped) {
+  const StateDict kept =
+      select(with_values(), {.keep = {"w"}, .drop = {"hparams/*"}}, PlainValues::automatic);
+  EXPECT_EQ(names_of(kept), Names{"w"});
+  EXPECT_EQ(str(kept["epoch"]), "3");
+  EXPECT_EQ(str(kept["extra"]), "{'n': 3}");
+  EXPECT_FALSE(kept.contains("hparams"));
+}
+
 TEST(SelectValues, AnEmptiedContainerGoesWithTheLastThatItHeld) {
   const StateDict kept =
       select(with_values(), {.drop = {"extra/*", "items/*"}}, PlainValues::select);

@@ -107,18 +107,20 @@ struct FillResult {
 
 // What a save does with values that are not tensors, such as numbers, texts and None.
 enum class PlainValues : std::uint8_t {
+  // Leaves out what `drop` names, and what `keep` does not name if the format holds tensors only: safetensors, shards.
+  automatic,
   select,  // writes those that `keep` and `drop` select by their names, as they do tensors
   keep,    // writes all
-  drop,    // writes none, as safetensors needs it
+  drop,    // writes none
 };
 
 struct SaveOptions {
   // "torch_zip", "safetensors" or "shards"; empty: by the path's suffix. A suffix of a format that is not written is an
   // UnsupportedError.
   std::string format{};
-  Selection select{};                        // which tensors are written, and under which names
-  PlainValues values = PlainValues::select;  // what else is written
-  bool compact = false;                      // leaves out the bytes of storages that no tensor uses
+  Selection select{};                           // which tensors are written, and under which names
+  PlainValues values = PlainValues::automatic;  // what else is written
+  bool compact = false;        // leaves out the bytes of storages that no tensor uses
   bool allow_objects = false;  // writes inert objects of classes that are not plain data
   MapLocation locations{};     // the location tags to write; without rules: the tensors' devices
   std::map<std::string, std::string> metadata{};  // for safetensors

@@ -172,12 +172,15 @@ std::optional<Characters> characters_of(std::string_view text) {
 }
 
 // Whether bytes that are no text were read as text and written again. Tensors, and the pickles of torch.save, are not UTF-8.
+// What is read as UTF-8 becomes U+FFFD for the most part; what is read as Latin-1 has no character above U+00FF.
 bool has_been_text(std::string_view sample) {
   constexpr std::size_t kLeastCharacters = 4;
   const auto found = characters_of(sample);
-  if (!found || found->others > 0) return false;
-  const bool is_of_utf8 = found->replaced >= kLeastCharacters && found->controls == 0;
-  return is_of_utf8 || (found->controls >= kLeastCharacters && found->replaced == 0);
+  if (!found) return false;
+  const bool is_of_utf8 = found->replaced >= kLeastCharacters &&
+                          found->replaced > found->controls + found->latin + found->others;
+  return is_of_utf8 ||
+         (found->controls >= kLeastCharacters && found->replaced + found->others == 0);
 }
 
 bool is_text(std::string_view bytes) {

@@ -41,7 +41,8 @@ struct Format {
   // Like read(), for a truncated or damaged file. Sets lost[s] to the reason that storage s cannot be recovered, or leaves
   // it empty: the bytes are there, and their checksum decides. Null: not supported.
   Index (*recover)(Opened&, const OpenOptions&, std::vector<std::string>& lost) = nullptr;
-  bool is_folder = false;  // a save makes a folder of files
+  bool is_folder = false;        // a save makes a folder of files
+  bool is_tensors_only = false;  // it cannot hold other values
 };
 
 extern const Format kTorchZip, kSafetensors, kNpy, kNpz, kShards;

@@ -194,6 +194,7 @@ const Format kSafetensors{.name = "safetensors",
                           .recognizes = safetensors::recognizes,
                           .read = safetensors::read_whole,
                           .lay_out = safetensors::lay_out,
-                          .recover = safetensors::recover};
+                          .recover = safetensors::recover,
+                          .is_tensors_only = true};
 
 }  // namespace transload

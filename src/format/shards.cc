@@ -309,6 +309,7 @@ const Format kShards{.name = "shards",
                      .read = shards::read,
                      .lay_out = shards::lay_out,
                      .seal = shards::seal,
-                     .is_folder = true};
+                     .is_folder = true,
+                     .is_tensors_only = true};
 
 }  // namespace transload

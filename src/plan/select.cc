@@ -56,7 +56,8 @@ class Selector {
            PlainValues values = PlainValues::keep)
       : from_(contents.nodes()),
         selection_(selection),
-        of_values_{.keep = selection.keep, .drop = selection.drop},
+        of_values_{.keep = values == PlainValues::automatic ? Texts() : selection.keep,
+                   .drop = selection.drop},
         values_(values),
         lost_(lost),
         numbers_(contents.storages().size()),
@@ -84,6 +85,8 @@ class Selector {
   }
 
  private:
+  using Texts = std::vector<std::string>;
+
   // A container that is made anew.
   struct Around {
     NodeId copy, key;  // the key in from_, if a dict is around it
