@@ -7,6 +7,7 @@
 
 #include "golden.h"
 #include "small_model.h"
+#include "stored_zip.h"
 
 namespace transload {
 namespace {
@@ -208,6 +209,21 @@ TEST_F(Causes, FormatsOfOtherProgramsAreNamed) {
   for (const auto& [bytes, cause] : files) {
     const std::string text = said(bytes);
     EXPECT_TRUE(contains(text, cause)) << cause << text;
+  }
+}
+
+TEST_F(Causes, ArchivesOfOtherProgramsAreNamed) {
+  const std::pair<const char*, const char*> archives[] = {
+      {"package/.data/extern_modules", "PackageImporter opens it"},
+      {"model/archive_format", "torch.export.load opens"},
+      {"model.weights.h5", "Keras"},
+      {"MAR-INF/MANIFEST.json", "TorchServe"},
+      {"run7/model.safetensors", "around \"run7/model.safetensors\"; unzip it"},
+      {"notes/a.txt", "it is not a file of torch.save"},
+  };
+  for (const auto& [member, cause] : archives) {
+    const std::string text = said(stored_zip({{"config.json", "{}"}, {member, "bytes"}}));
+    EXPECT_TRUE(contains(text, cause)) << text;
   }
 }
 

@@ -6,8 +6,8 @@
 
 #include "archive/zip_read.h"
 #include "golden.h"
-#include "io/crc32.h"
 #include "small_model.h"
+#include "stored_zip.h"
 
 namespace transload {
 namespace {
@@ -101,31 +101,13 @@ class Repacked : public Recover {
   void repack(const std::string& folder, const std::vector<std::string>& first_members) const {
     save(small_model(), path("m.pt"));
     ZipContainer zip(open_file(path("m.pt")));
-    std::string out, directory;
-    std::uint16_t count = 0;
-    const auto number = [](std::uint64_t value, int nbytes) {
-      std::string bytes;
-      for (int i = 0; i < nbytes; ++i) bytes += static_cast<char>(value >> (8 * i));
-      return bytes;
-    };
-    const auto add = [&](const std::string& name, const std::string& bytes) {
-      const std::string same = number(20, 2) + number(0, 2) + number(0, 2) + number(0, 4) +
-                               number(crc32_of(std::as_bytes(std::span(bytes))), 4) +
-                               number(bytes.size(), 4) + number(bytes.size(), 4) +
-                               number(name.size(), 2) + number(0, 2);
-      directory += "PK\1\2" + number(20, 2) + same + number(0, 2) + number(0, 2) + number(0, 2) +
-                   number(0, 4) + number(out.size(), 4) + name;
-      out += "PK\3\4" + same + name + bytes;
-      ++count;
-    };
-    for (const std::string& name : first_members) add(name, "other");
+    std::vector<std::pair<std::string, std::string>> members;
+    for (const std::string& name : first_members) members.emplace_back(name, "other");
     for (Member& member : zip.members()) {
-      const std::string bytes = zip.read(member, 1 << 20);
-      add(folder + std::string(member.name.substr(member.name.find('/') + 1)), bytes);
+      const std::string_view name = member.name.substr(member.name.find('/') + 1);
+      members.emplace_back(folder + std::string(name), zip.read(member, 1 << 20));
     }
-    const std::string end = "PK\5\6" + number(0, 4) + number(count, 2) + number(count, 2) +
-                            number(directory.size(), 4) + number(out.size(), 4) + number(0, 2);
-    golden::write_file(path("again.pt"), out + directory + end);
+    golden::write_file(path("again.pt"), stored_zip(members));
   }
 };
 

@@ -193,3 +193,22 @@ def test_keys_that_pickle_could_not_find_again_are_refused(tmp_path):
         for _ in range(500):
             deep = [deep]
         transload.save(deep, tmp_path / "d.pt")
+
+
+def test_the_suffix_of_another_format_is_refused(tmp_path):
+    for name, words in {"m.onnx": ".onnx is the suffix of ONNX", "m.safetensor": "did you mean .safetensors"}.items():
+        with pytest.raises(transload.UnsupportedError, match=words):
+            transload.save({"w": torch.ones(2)}, tmp_path / name)
+        assert not (tmp_path / name).exists()
+        transload.save({"w": torch.ones(2)}, tmp_path / name, format="torch_zip")
+        assert torch.load(tmp_path / name)["w"].tolist() == [1, 1]
+
+
+def test_values_can_be_left_out(tmp_path):
+    state = {"w": torch.ones(2), "epoch": 3}
+    with pytest.raises(transload.UnsupportedError, match="`values` drop leaves out what is not a tensor"):
+        transload.save(state, tmp_path / "m.safetensors")
+    transload.save(state, tmp_path / "m.safetensors", values="drop")
+    assert list(transload.load(tmp_path / "m.safetensors")) == ["w"]
+    with pytest.raises(transload.UnsupportedError, match="values"):
+        transload.save(state, tmp_path / "m.safetensors", values="some")
