@@ -47,7 +47,7 @@ TEST_F(FolderOf, OneModelIsOpenedAsThatFileIs) {
   for (const char* name : {"pytorch_model.bin", "adapter_model.safetensors", "best.pt", "a.ckpt"}) {
     add(name, "w", 7);
     for (const char* other : {"config.json", "optimizer.pt", "scheduler.pt", "training_args.bin",
-                              "rng_state_0.pth", "trainer_state.json"})
+                              "rng_state_0.pth", "trainer_state.json", "._best.pt"})
       add(other, "other");
     EXPECT_EQ(opened(), 7) << name;
     EXPECT_EQ(open(path("")).format, open(path(name)).format);
@@ -161,8 +161,9 @@ TEST_F(FolderOf, OnlyTheShardsWithWhatIsSelectedMustBeThere) {
 
 TEST_F(FolderOf, AnIndexWithoutShardsSaysThatAllAreMissing) {
   add_index("model.safetensors.index.json", R"("a": "1.safetensors", "b": "2.safetensors")");
-  EXPECT_TRUE(has(said(), "all 2 shards are missing: \"1.safetensors\", \"2.safetensors\""))
+  EXPECT_TRUE(has(said(), "all 2 shards are missing: \"1.safetensors\", \"2.safetensors\"; copy"))
       << said();
+  EXPECT_FALSE(has(said(), "keep")) << said();
 }
 
 TEST_F(FolderOf, WhatIsNotAModelIsNamed) {

@@ -30,9 +30,9 @@ struct Progress {
 using ProgressFunction = std::function<void(const Progress&)>;
 
 // Selects tensors by name: the keys and positions on the way to them, joined by '/', as StateDict::tensors() gives them.
-// In patterns, * stands for any text and ? for one character. Loads and fills leave values that are not tensors as they
-// are; saves select them too (PlainValues). A tensor that is not
-// selected is left out of a dict; in a list or tuple None takes its place, so that the others keep their positions.
+// In patterns, * stands for any text and ? for one character. A tensor that is not selected is left out of a dict; in a
+// list or tuple None takes its place, so that the others keep their positions. Loads and fills leave values that are not
+// tensors as they are; saves select them too (PlainValues).
 struct Selection {
   // The path of a part, such as "model_state_dict" or "optimizer_states/0": only what is below it, with names that begin
   // there.

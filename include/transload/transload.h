@@ -34,7 +34,8 @@ namespace transload {
 // ---- open ----
 
 // Returns what a file holds and where its bytes lie. Reads headers and values, but no tensor's bytes. The format is
-// recognized by content. `path` of a model in shards: its folder, or its index (*.index.json). Throws IoError if the file
+// recognized by content. `path` of a model in shards: its folder, or its index (*.index.json). A folder is opened as its
+// only model, or as the one that from_pretrained() looks for. Throws IoError if the file
 // cannot be read, FormatError if it is damaged or not a model, UnsupportedError for formats that are not read, and
 // UnsafePickleError as OpenOptions say.
 Index open(const std::filesystem::path& path, const OpenOptions& options = {});

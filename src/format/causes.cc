@@ -42,7 +42,7 @@ struct Magic {
 constexpr Magic kMagics[] = {
     {"version https://git-lfs", kLfs},
     {"version https://hawser", kLfs},
-    {"# xet version", "this is a pointer of Xet, not the file it stands for; run 'git xet pull'"},
+    {"# xet version", "this is a pointer of Xet, not the file it stands for; download that"},
     // Compressed files: the program that unpacks each.
     {"\x1F\x8B\x08", "this is gzip; unpack it first, with gunzip or gzip -d"},
     {"\xFD"

@@ -147,7 +147,8 @@ Listing list(const Folder& folder) {
       listing.folders.push_back(name);
       continue;
     }
-    if (indexed.contains(name)) continue;
+    // Hidden: what macOS keeps beside files ("._model.safetensors"), and saves that were interrupted.
+    if (indexed.contains(name) || name.starts_with('.')) continue;
     const auto* const suffix =
         std::ranges::find_if(kSuffixes, [&](std::string_view end) { return name.ends_with(end); });
     if (suffix != std::end(kSuffixes)) add_file(listing, sets, name, *suffix);

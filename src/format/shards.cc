@@ -148,9 +148,9 @@ class Merger {
 // "2 of 3 shards are missing: "model-00002-of-00003.safetensors", …"
 std::string missing_text(std::uint64_t missing, std::uint64_t count,
                          const std::vector<std::string>& first_names) {
-  std::string text = (missing == count ? "all " + std::to_string(count)
-                                       : std::to_string(missing) + " of " + std::to_string(count)) +
-                     " shards are missing";
+  std::string text = count == 1 ? "its only shard is missing"
+                                : (missing == count ? "all " : std::to_string(missing) + " of ") +
+                                      std::to_string(count) + " shards are missing";
   for (std::size_t i = 0; i < first_names.size(); ++i)
     text += (i == 0 ? ": \"" : ", \"") + first_names[i] + "\"";
   return text + (first_names.size() < missing ? ", …" : "");
@@ -174,7 +174,7 @@ bool is_wanted(const Selection& select, std::string_view key) {
 }
 
 // Throws FormatError if a shard that is not there has something of what is selected.
-void require_wanted(const std::string& where, const WeightMap& map, const Folder& folder,
+void require_wanted(const std::string& where, const WeightMap& map,
                     const std::vector<std::string>& names, const std::set<std::string>& absent,
                     const Selection& select) {
   std::vector<std::string> wanted;
@@ -188,8 +188,10 @@ void require_wanted(const std::string& where, const WeightMap& map, const Folder
   if (wanted.empty()) return;
   const std::size_t missing = wanted.size();
   wanted.resize(std::min(missing, kMostNames));
-  throw FormatError(where + ": " + missing_text(missing, names.size(), wanted) + "; copy them to " +
-                    folder.path().string() + ", or choose tensors of the others with `keep`");
+  const bool is_any_there = absent.size() < names.size();
+  throw FormatError(where + ": " + missing_text(missing, names.size(), wanted) +
+                    "; copy what is missing beside the index" +
+                    (is_any_there ? ", or choose tensors of the others with `keep`" : ""));
 }
 
 Index read_by_index(const File& file, const WeightMap& map, const Folder& folder,
@@ -198,7 +200,7 @@ Index read_by_index(const File& file, const WeightMap& map, const Folder& folder
   std::set<std::string> absent;
   for (const std::string& name : names)
     if (!folder.has(name)) absent.insert(name);
-  require_wanted(file.name, map, folder, names, absent, options.select);
+  require_wanted(file.name, map, names, absent, options.select);
   Merger merger(file.name, map);
   merger.add_index_file(file);
   for (const std::string& name : names)
