@@ -2,6 +2,8 @@
 //
 // lay_out() (format/) fixes every offset before a byte moves, so that devices are read and the files are written in
 // parallel. What needs checksums is written last. The exchange is durable: see io/atomic_file.h.
+#include <utility>
+
 #include "transload/transload.h"
 #include "writing.h"
 
@@ -17,37 +19,45 @@ std::vector<std::string> tags_of(const StateDict& state) {
   return tags;
 }
 
+// What a save writes: the selected part of a state dict, in this format, at these places.
+struct Prepared {
+  const Format& format;
+  StateDict chosen;
+  Layout layout;
+};
+
+Prepared prepare(const StateDict& state, const std::filesystem::path& path,
+                 const SaveOptions& options) {
+  const Format& format = format_to_write(path, options.format);
+  StateDict chosen = select_to_write(state, format, options);
+  const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
+  Layout layout = lay_out(format, chosen, tags, path, options);
+  return {format, std::move(chosen), std::move(layout)};
+}
+
 }  // namespace
 
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options) {
-  const Format& format = format_to_write(path, options.format);
-  const StateDict chosen = select_to_write(state, format, options);
-  const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
-  const Layout layout = lay_out(format, chosen, tags, path, options);
-  return write(format, layout, path, nullptr, options.io, [&](const WriteFacts& facts) {
-    return plan_save(chosen.storages(), layout, facts, options.io);
+  const Prepared save = prepare(state, path, options);
+  return write(save.format, save.layout, path, nullptr, options.io, [&](const WriteFacts& facts) {
+    return plan_save(save.chosen.storages(), save.layout, facts, options.io);
   });
 }
 
 SaveResult save(const StateDict& state, const WriteFunction& write, const SaveOptions& options) {
-  const std::filesystem::path name("archive");  // as torch names what it writes to a file object
-  const Format& format = format_to_write(name, options.format);
-  const StateDict chosen = select(state, options.select);
-  const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
-  const Layout layout = lay_out(format, chosen, tags, name, options);
-  return transload::write(format, layout, write, options.io, [&](const WriteFacts& facts) {
-    return plan_save(chosen.storages(), layout, facts, options.io);
+  // "archive" is the name that torch gives to what it writes to a file object.
+  const Prepared save = prepare(state, "archive", options);
+  return transload::write(save.format, save.layout, write, options.io, [&](const WriteFacts& f) {
+    return plan_save(save.chosen.storages(), save.layout, f, options.io);
   });
 }
 
 Plan plan_save(const StateDict& state, const std::filesystem::path& path,
                const SaveOptions& options) {
-  const Format& format = format_to_write(path, options.format);
-  const StateDict chosen = select_to_write(state, format, options);
-  const std::vector<std::string> tags = tags_to_write(tags_of(state), chosen, options.locations);
-  const Layout layout = lay_out(format, chosen, tags, path, options);
-  Plan plan = plan_save(chosen.storages(), layout, {true, format.seal != nullptr}, options.io);
+  const Prepared save = prepare(state, path, options);
+  const WriteFacts facts{.has_direct = true, .needs_checksums = save.format.seal != nullptr};
+  Plan plan = plan_save(save.chosen.storages(), save.layout, facts, options.io);
   for (FileUse& output : plan.outputs)
     output.name = output.name.empty() ? path.string() : (path / output.name).string();
   return plan;
