@@ -138,6 +138,21 @@ TEST_F(Repacked, FilesAreReadOrTheirErrorSaysThatRecoverRepairsThem) {
   }
 }
 
+TEST_F(Recover, AnArchiveInATensorIsNotOneOfSeveral) {
+  save(small_model(), path("m.pt"));
+  const std::string one = golden::file_text(path("m.pt"));
+  const Tensor bytes = empty({static_cast<std::int64_t>(one.size())}, Dtype::uint8);
+  std::memcpy(bytes.data(), one.data(), one.size());
+  StateDict state;
+  state.set("w", counted({4}, 1));
+  state.set("file", bytes);
+  save(state, path("outer.pt"));
+  const Index index = open(path("outer.pt"));
+  const Extent inner = index.pieces_of(index.contents["file"].storage_number()).front().extent;
+  fs::resize_file(path("outer.pt"), inner.offset + inner.nbytes);
+  EXPECT_EQ(recover(path("outer.pt"), path("good.pt")).intact, 2u);
+}
+
 TEST_F(Recover, RefusesSeveralArchivesOneAfterTheOther) {
   save(small_model(), path("m.pt"));
   const std::string one = golden::file_text(path("m.pt"));

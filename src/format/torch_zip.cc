@@ -98,7 +98,8 @@ class Reader {
     if (!pickle) {
       const std::string cause = cause_of_archive(zip_);
       if (const auto root = find_root(zip_); root && cause.empty())
-        fail("the members of torch.save lie in \"" + *root + "\", not in one folder" + kRepair);
+        fail("the members of torch.save lie in \"" + *root +
+             "\", not in the folder at the root that all members share" + kRepair);
       fail("the zip archive has no member \"data.pkl\": " +
            (cause.empty() ? "it is not a file of torch.save" : cause));
     }
@@ -245,9 +246,11 @@ std::optional<std::string> find_root(ZipContainer& zip) {
 }
 
 void refuse_several_archives(const File& file) {
-  if (zip::last_archive_begin(file) == 0 ||
-      read_text(file, 0, zip::kLocalSignature.size()) != zip::kLocalSignature)
-    return;  // one, perhaps behind other bytes
+  // The one before ends where the last one begins. What lies in a tensor, or behind other bytes, has no such neighbor.
+  const std::uint64_t begin = zip::last_archive_begin(file);
+  if (begin < zip::kEndNbytes ||
+      read_text(file, begin - zip::kEndNbytes, zip::kEndSignature.size()) != zip::kEndSignature)
+    return;
   throw UnsupportedError(
       file.name +
       ": several archives, one after the other: this is one file of a checkpoint of "
