@@ -231,7 +231,10 @@ def device_of(place: Any) -> str | None:
     if isinstance(place, int):
         place = torch.device(place)
     if isinstance(place, str):
-        place = torch.device(place)
+        try:
+            place = torch.device(place)
+        except RuntimeError:
+            return place  # the library says what is wrong with it
     if not isinstance(place, torch.device):
         raise TypeError(f"map_location gave {place!r}, no device, storage or None")
     if place.type == "cuda":

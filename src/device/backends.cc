@@ -4,6 +4,8 @@
 #include "device/cuda.h"
 #include "device/meta.h"
 #include "transload/error.h"
+#include "types/nearest.h"
+#include "types/quotes.h"
 
 namespace transload {
 
@@ -26,11 +28,34 @@ std::vector<Device> devices() {
   return all;
 }
 
+namespace {
+
+std::string devices_text() {
+  std::string here;
+  for (const Device device : devices()) here += (here.empty() ? "" : ", ") + device.str();
+  return "the devices here are " + here;
+}
+
+}  // namespace
+
+Device device_named(std::string_view text) {
+  if (const auto device = Device::parse(text)) return *device;
+  const std::string quoted = in_quotes(text);
+  if (is_torch_device(text)) {
+    const bool is_known = Device::parse(text.substr(0, text.find(':'))).has_value();
+    throw PlacementError(quoted + (is_known ? " is not here; " : " is not a supported device; ") +
+                         devices_text() + "; \"cpu\" works everywhere");
+  }
+  static const std::vector<std::string> names = {"cpu", "meta", "cuda", "cuda:0"};
+  const std::string_view near = text.starts_with("gpu") ? "cuda" : nearest(text, names);
+  throw PlacementError(quoted + " is not a device; " +
+                       (near.empty() ? "" : "did you mean " + in_quotes(near) + "? ") +
+                       devices_text());
+}
+
 void require_present(Device device) {
   if (device.index < backend_for(device).device_count()) return;
-  std::string here;
-  for (const Device d : devices()) here += (here.empty() ? "" : ", ") + d.str();
-  throw PlacementError(device.str() + " is not present; the devices here are " + here);
+  throw PlacementError(device.str() + " is not present; " + devices_text());
 }
 
 MemoryUse memory_use(Device device) {

@@ -1,15 +1,30 @@
-// map_location: rules as text, and which of them decides.
+// map_location: rules as text, and which of them decides. Asks for devices only to list them in an
+// error.
 #include "plan/select.h"
 #include "transload/error.h"
 #include "transload/plan.h"
+#include "types/nearest.h"
+#include "types/quotes.h"
 
 namespace transload {
 namespace {
 
 Device device_of(std::string_view text, std::string_view rule) {
-  if (const auto device = Device::parse(text)) return *device;
-  throw PlacementError("map_location \"" + std::string(rule) + "\": \"" + std::string(text) +
-                       "\" is no device; expected cpu, meta, cuda, or cuda:N");
+  try {
+    return device_named(text);
+  } catch (const PlacementError& error) {
+    throw PlacementError("map_location " + in_quotes(rule) + ": " + error.what());
+  }
+}
+
+// The device of PyTorch that a text names, alone or after "GLOB:"; "" if it names none.
+std::string_view torch_device_in(std::string_view text) {
+  while (!is_torch_device(text)) {
+    const std::size_t colon = text.find(':');
+    if (colon == std::string_view::npos) return "";
+    text.remove_prefix(colon + 1);
+  }
+  return text;
 }
 
 }  // namespace
@@ -63,9 +78,13 @@ MapLocation::Rule MapLocation::parse(std::string_view text) {
       return {Rule::Of::key, std::string(text.substr(0, colon)), *device, {}};
     }
   }
-  throw PlacementError(
-      "map_location \"" + std::string(text) +
-      "\": expected a device (cpu, meta, cuda:0), TAG=DEVICE, GLOB:DEVICE or auto");
+  if (const std::string_view device = torch_device_in(text); !device.empty())
+    return {Rule::Of::everything, "", device_of(device, text), {}};  // throws
+  static const std::vector<std::string> words = {"cpu", "meta", "cuda", "cuda:0", "auto"};
+  const std::string_view near = nearest(text, words);
+  throw PlacementError("map_location " + in_quotes(text) +
+                       ": expected a device (cpu, meta, cuda:N), TAG=DEVICE, GLOB:DEVICE or auto" +
+                       (near.empty() ? "" : "; did you mean " + in_quotes(near) + "?"));
 }
 
 MapLocation::MapLocation(Device device) { add({Rule::Of::everything, "", device, {}}); }

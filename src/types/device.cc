@@ -1,12 +1,27 @@
 // The text form of devices ("cuda:1") and of sizes ("1.50 MB").
 #include "transload/device.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
 #include <charconv>
 
 namespace transload {
+
+bool is_torch_device(std::string_view text) {
+  // pytorch c10/core/DeviceType.cpp, and the names that extensions give "privateuseone".
+  constexpr std::array<std::string_view, 22> kinds = {
+      "cpu",  "cuda", "meta",  "mps",           "xpu",    "hpu",    "mtia", "xla",
+      "hip",  "npu",  "mlu",   "musa",          "ipu",    "vulkan", "ve",   "fpga",
+      "maia", "lazy", "ideep", "privateuseone", "mkldnn", "opencl"};
+  const std::size_t colon = text.find(':');
+  if (std::ranges::find(kinds, text.substr(0, colon)) == kinds.end()) return false;
+  if (colon == std::string_view::npos) return true;
+  const std::string_view index = text.substr(colon + 1);
+  return !index.empty() && index.find_first_not_of("0123456789") == std::string_view::npos &&
+         (index == "0" || index.front() != '0');
+}
 
 std::optional<Device> Device::parse(std::string_view text) {
   if (text == "cpu") return kCpu;
