@@ -53,7 +53,7 @@ void make_io(IoOptions* self, nb::object progress, const Streams& streams, int t
   self->progress = progress_of(std::move(progress));
   self->threads = threads;
   for (const auto& [device, stream] : streams)
-    self->streams.emplace_back(device_named(device), stream);
+    self->streams.push_back({device_named(device), stream});
 }
 
 void make_load(LoadOptions* self, const IoOptions& io, const MapLocation& map_location,
@@ -70,7 +70,7 @@ void make_load(LoadOptions* self, const IoOptions& io, const MapLocation& map_lo
     if (!self->dtype) throw UnsupportedError("dtype " + *dtype);
   }
   for (const auto& [device, nbytes] : memory_limits)
-    self->memory_limits.emplace_back(device_named(device), nbytes);
+    self->memory_limits.push_back({device_named(device), nbytes});
 }
 
 void make_fill(FillOptions* self, const IoOptions& io, const Selection& select, bool strict,
@@ -103,13 +103,6 @@ void make_save(SaveOptions* self, const IoOptions& io, const std::string& format
 
 }  // namespace
 
-Device device_named(const std::string& text) {
-  const auto device = Device::parse(text);
-  if (!device)
-    throw PlacementError("\"" + text + "\" is not a device; devices are cpu, meta, cuda:N");
-  return *device;
-}
-
 void define_options(nb::module_& module) {
   using Of = MapLocation::Rule::Of;
   nb::class_<MapLocation>(module, "MapLocation",
@@ -136,16 +129,13 @@ void define_options(nb::module_& module) {
   nb::class_<Selection>(module, "Selection", "Which tensors are meant, by name.")
       .def(
           "__init__",
-          [](Selection* self, std::string at, Names keep, Names drop, Renames rename) {
-            new (self)
-                Selection{std::move(at), std::move(keep), std::move(drop), std::move(rename)};
+          [](Selection* self, std::string at, Names keep, Names drop, const Renames& renames) {
+            new (self) Selection{std::move(at), std::move(keep), std::move(drop), {}};
+            for (const auto& [pattern, new_name] : renames)
+              self->rename.push_back({pattern, new_name});
           },
           nb::kw_only(), nb::arg("at") = "", nb::arg("keep") = Names(), nb::arg("drop") = Names(),
-          nb::arg("rename") = Renames())
-      .def_rw("at", &Selection::at)
-      .def_rw("keep", &Selection::keep)
-      .def_rw("drop", &Selection::drop)
-      .def_rw("rename", &Selection::rename);
+          nb::arg("rename") = Renames());
   nb::class_<OpenOptions>(module, "OpenOptions", "What a pickle may contain.")
       .def(
           "__init__",
@@ -161,7 +151,9 @@ void define_options(nb::module_& module) {
       .def("__init__", make_load, nb::kw_only(), nb::arg("io"),
            nb::arg("map_location") = MapLocation(), nb::arg("select") = Selection(),
            nb::arg("dtype").none() = nb::none(), nb::arg("mapped") = false,
-           nb::arg("verify") = false, nb::arg("memory_limits") = Limits());
+           nb::arg("verify") = false, nb::arg("memory_limits") = Limits())
+      .def_ro("select", &LoadOptions::select)
+      .def_ro("map_location", &LoadOptions::map_location);
   nb::class_<FillOptions>(module, "FillOptions", "What load_into() takes.")
       .def("__init__", make_fill, nb::kw_only(), nb::arg("io"), nb::arg("select") = Selection(),
            nb::arg("strict") = true, nb::arg("transactional") = false, nb::arg("verify") = false);

@@ -12,7 +12,4 @@ namespace transload::python {
 
 void define_options(nanobind::module_& module);
 
-// The device of that name. Throws PlacementError for other texts than Device::parse() takes.
-Device device_named(const std::string& text);
-
 }  // namespace transload::python

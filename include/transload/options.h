@@ -29,6 +29,13 @@ struct Progress {
 // the exception comes out of that call.
 using ProgressFunction = std::function<void(const Progress&)>;
 
+// A new name for the tensors whose names fit a pattern. {"module.*", "*"} strips a prefix, {"*._orig_mod.*", "*.*"} a part
+// in the middle: the n-th * of the new name is the text that the n-th * of the pattern stands for, the first ones as little
+// as possible.
+struct Rename {
+  std::string pattern, new_name;
+};
+
 // Selects tensors by name: the keys and positions on the way to them, joined by '/', as StateDict::tensors() gives them.
 // In patterns, * stands for any text and ? for one character. A tensor that is not selected is left out of a dict; in a
 // list or tuple None takes its place, so that the others keep their positions. Loads and fills leave values that are not
@@ -39,9 +46,19 @@ struct Selection {
   std::string at{};
   std::vector<std::string> keep{};  // only these; empty: all
   std::vector<std::string> drop{};  // but not these
-  // {"module.*", "*"} strips a prefix; {"*.attn.*", "*.attention.*"} changes the middle. The n-th * of the new name is
-  // the text that the n-th * of the pattern stood for. The first pattern that fits renames. A tensor stays in its dict.
-  std::vector<std::pair<std::string, std::string>> rename{};
+  std::vector<Rename> rename{};     // the first that fits renames; a tensor stays in its dict
+};
+
+// A stream of the caller's on a device: a CUstream handle.
+struct DeviceStream {
+  Device device;
+  std::uintptr_t handle;
+};
+
+// The most bytes that a load may allocate on a device.
+struct MemoryLimit {
+  Device device;
+  std::uint64_t nbytes;
 };
 
 struct OpenOptions {
@@ -61,9 +78,8 @@ struct IoOptions {
   std::uint64_t staging_nbytes = 48ull << 20;
   int threads = 0;  // that read and write; 0: one per core, at most 8
   ProgressFunction progress{};
-  // The caller's streams (CUstream handles) by device. Copies to and from the caller's memory start after what is queued
-  // on them.
-  std::vector<std::pair<Device, std::uintptr_t>> streams{};
+  // Copies to and from the caller's memory start after what is queued on these.
+  std::vector<DeviceStream> streams{};
 };
 
 // Returns nbytes of the caller's memory on a device; its bytes need not be initialized. May throw.
@@ -81,8 +97,7 @@ struct LoadOptions {
   // Compares the bytes with the file's checksums while they are read. Throws FormatError that names the storages that
   // differ.
   bool verify = false;
-  // The most bytes that a load may allocate on a device, if that is less than what is free there.
-  std::vector<std::pair<Device, std::uint64_t>> memory_limits{};
+  std::vector<MemoryLimit> memory_limits{};  // where they are less than what is free
   IoOptions io{};
   OpenOptions open{};
 };
