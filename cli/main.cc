@@ -113,7 +113,7 @@ void finish(const Texts& texts, MapLocation& map_location, Selection& select) {
   for (const std::string& text : texts.map_location) map_location.add(MapLocation::parse(text));
   for (const std::string& text : texts.rename) {
     const std::size_t sign = text.find('=');
-    select.rename.emplace_back(text.substr(0, sign), text.substr(sign + 1));
+    select.rename.push_back({text.substr(0, sign), text.substr(sign + 1)});
   }
 }
 
@@ -272,6 +272,16 @@ int run(int argc, char** argv) {
   return demo_command ? demo(folder) : kDone;
 }
 
+// Prints a message of the library in the words of the command line.
+void print_error(std::string_view message) {
+  // printable() escapes line breaks too, so it gets the message line by line.
+  const std::string text = with_command_line_options(message);
+  for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = text.find('\n', begin);
+    std::cerr << printable(text.substr(begin, end - begin)) << "\n";
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -279,13 +289,10 @@ int main(int argc, char** argv) {
     const int status = run(argc, argv);
     if (std::cout.flush() && std::fflush(stdout) == 0) return status;
     std::cerr << "cannot write to stdout\n";
+  } catch (const Error& error) {
+    print_error(error.message(command_line));
   } catch (const std::exception& error) {
-    // printable() escapes line breaks too, so it gets the message line by line.
-    const std::string text = with_command_line_options(error.what());
-    for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
-      end = text.find('\n', begin);
-      std::cerr << printable(text.substr(begin, end - begin)) << "\n";
-    }
+    print_error(error.what());
   }
   return kInputAtFault;
 }

@@ -43,7 +43,29 @@ bool stands_alone(std::string_view before, std::string_view after) {
                     std::string_view(" ,;)\n").find(after.front()) != std::string_view::npos);
 }
 
+std::string shell_word(const std::string& text) {
+  const auto is_plain = [](char c) {
+    return is_word(c) || std::string_view("-+./:=@%,").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::ranges::all_of(text, is_plain)) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
 }  // namespace
+
+std::string command_line(const Setting& setting) {
+  const auto* const option = std::ranges::find(kOptionNames, setting.option, &OptionName::library);
+  if (option == kOptionNames.end() || setting.values.empty()) return str(setting);
+  std::string text;
+  for (std::size_t i = 0; i < setting.values.size(); ++i) {
+    const std::string value =
+        setting.values[i] + (setting.mapped_to.empty() ? "" : "=" + setting.mapped_to[i]);
+    text += (i ? " " : "") + std::string(option->command_line) + " " + shell_word(value);
+  }
+  return text;
+}
 
 std::string with_command_line_options(std::string_view message) {
   std::string out;
@@ -69,8 +91,8 @@ std::string with_command_line_options(std::string_view message) {
       out += option->command_line.substr(1);
       ++i;
     } else if (stands_alone(before, after) &&
-               (!option->is_english ||
-                ((word == "keep" || word == "drop") && after.starts_with(" \"")))) {
+               (!option->is_english || ((word == "keep" || word == "drop" || word == "rename") &&
+                                        after.starts_with(" \"")))) {
       out += option->command_line;
     } else {
       out += word;

@@ -31,7 +31,31 @@ PyObject* define(nb::module_& module, const char* name, const char* doc, PyObjec
   return type;
 }
 
-void raise(PyObject* type, const Error& error) { PyErr_SetString(type, error.what()); }
+std::string literal(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += c == '\n' ? "\\n" : std::string(1, c);
+  }
+  return '"' + escaped + '"';
+}
+
+// A setting that an error advises as a keyword argument: rename={"module.*": "*"}.
+std::string keyword_argument(const Setting& setting) {
+  const auto& [option, values, mapped_to] = setting;
+  if (values.empty()) return option + "=False";
+  std::string text;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    text += (i ? ", " : "") + literal(values[i]);
+    if (!mapped_to.empty()) text += ": " + literal(mapped_to[i]);
+  }
+  if (!mapped_to.empty()) return option + "={" + text + "}";
+  return option + "=" + (values.size() == 1 ? text : "[" + text + "]");
+}
+
+std::string message(const Error& error) { return error.message(keyword_argument); }
+
+void raise(PyObject* type, const Error& error) { PyErr_SetString(type, message(error).c_str()); }
 
 PyObject* io_type(int error_number) {
   if (error_number == ENOENT) return types.not_found;
@@ -42,7 +66,7 @@ PyObject* io_type(int error_number) {
 // The package adds `filename`, which only it knows as the caller wrote it.
 void raise_io(const IoError& error) {
   const int number = error.error_number();
-  const nb::object made = nb::handle(io_type(number))(error.what());
+  const nb::object made = nb::handle(io_type(number))(message(error).c_str());
   if (number != 0) {
     nb::setattr(made, "errno", nb::int_(number));
     nb::setattr(made, "strerror", nb::str(std::strerror(number)));

@@ -46,6 +46,12 @@ TEST(Patterns, StarsStandForAnyTextAndQuestionMarksForOneCharacter) {
     EXPECT_FALSE(fits(pattern, text)) << pattern << " " << text;
 }
 
+TEST(Patterns, QuestionMarksStandForWholeUtf8Characters) {
+  EXPECT_TRUE(fits("caf?", "caf\xC3\xA9"));
+  EXPECT_TRUE(fits("?.w", "\xF0\x9F\x98\x80.w"));
+  EXPECT_FALSE(fits("caf??", "caf\xC3\xA9"));
+}
+
 TEST(Patterns, EarlierStarsStandForAsLittleAsPossible) {
   std::vector<std::string_view> stars;
   ASSERT_TRUE(fits("*.attn.*", "a.attn.b.attn.c", &stars));
@@ -76,6 +82,17 @@ TEST(Select, KeepsAndDropsInsideOfListsAndTuples) {
             (Names{"states/0/exp", "states/1/exp", "pair/1"}));
   EXPECT_EQ(names_of(select(checkpoint(), {.drop = {"states/0/*", "model/*"}})),
             (Names{"states/1/exp", "pair/0", "pair/1"}));
+}
+
+TEST(Select, NamesTensorsBelowIntKeysAndKeysWithSlashesAsPathsDo) {
+  const StateDict state = dict_of({{"ints", ints_of({{-1, tensor_of(1)}, {10, tensor_of(2)}})},
+                                   {"a/b", list_of({tensor_of(3), tensor_of(4)})}});
+  EXPECT_EQ(names_of(select(state, {.keep = {"ints/-1", "a/b/1"}})), (Names{"ints/-1", "a/b/1"}));
+  EXPECT_EQ(names_of(select(state, {.drop = {"ints/1?", "a/b/0"}})), (Names{"ints/-1", "a/b/1"}));
+  EXPECT_EQ(names_of(select(state, {.at = "ints", .drop = {"10"}})), Names{"-1"});
+  EXPECT_EQ(names_of(select(state, {.at = "a/b", .rename = {}})), (Names{"0", "1"}));
+  EXPECT_THROW(select(state, {.keep = {"a/b/-1"}}), MismatchError);
+  EXPECT_THROW(select(state, {.at = "a/b/2"}), MismatchError);
 }
 
 TEST(Select, KeepsPositionsByPuttingNoneForADroppedItem) {
@@ -311,7 +328,8 @@ TEST(LoadStateDict, NamesTheRenameThatStripsAPrefixAndItWorks) {
   const StateDict source = dict_of({{"module.a.w", tensor_of(1)}, {"module.b", tensor_of(2)}});
   const StateDict live = dict_of({{"a.w", tensor_of(0)}, {"b", tensor_of(0)}});
   const std::string text = message([&] { load_state_dict(live, source); });
-  EXPECT_NE(text.find("rename {\"module.*\", \"*\"} strips it"), std::string::npos) << text;
+  EXPECT_NE(text.find("select.rename = {{\"module.*\", \"*\"}} strips it"), std::string::npos)
+      << text;
   load_state_dict(live, source, selecting({.rename = {{"module.*", "*"}}}));
   EXPECT_EQ(element_bytes(live.tensor("b")), element_bytes(tensor_of(2)));
 }
@@ -320,9 +338,103 @@ TEST(LoadStateDict, NamesTheRenameThatAddsAPrefixAndItWorks) {
   const StateDict source = dict_of({{"a.w", tensor_of(1)}, {"b", tensor_of(2)}});
   const StateDict live = dict_of({{"module.a.w", tensor_of(0)}, {"module.b", tensor_of(0)}});
   const std::string text = message([&] { load_state_dict(live, source); });
-  EXPECT_NE(text.find("rename {\"*\", \"module.*\"} adds it"), std::string::npos) << text;
+  EXPECT_NE(text.find("select.rename = {{\"*\", \"module.*\"}} adds it"), std::string::npos)
+      << text;
   load_state_dict(live, source, selecting({.rename = {{"*", "module.*"}}}));
   EXPECT_EQ(element_bytes(live.tensor("module.b")), element_bytes(tensor_of(2)));
+}
+
+// Which tensors there are, with which names: {"a", 1} is a float32 tensor "a" of one element.
+struct Named {
+  std::string name;
+  std::int64_t numel;
+};
+
+StateDict flat(const std::vector<Named>& tensors) {
+  StateDict state = StateDict::dict();
+  for (const auto& [name, numel] : tensors) state.set(name, zeros({numel}, Dtype::float32));
+  return state;
+}
+
+TEST(LoadStateDict, NamesOneRenameThatStripsTheMiddleOfAllBlocks) {
+  const StateDict source =
+      flat({{"stem.w", 1}, {"blocks.0._orig_mod.w", 1}, {"blocks.11._orig_mod.a.w", 1}});
+  const StateDict live = flat({{"stem.w", 1}, {"blocks.0.w", 1}, {"blocks.11.a.w", 1}});
+  const std::string text = message([&] { load_state_dict(live, source); });
+  EXPECT_NE(text.find("select.rename = {{\"*._orig_mod.*\", \"*.*\"}} strips it"),
+            std::string::npos)
+      << text;
+  load_state_dict(live, source, selecting({.rename = {{"*._orig_mod.*", "*.*"}}}));
+}
+
+TEST(LoadStateDict, NamesOneRenameThatStripsAPartFromTheBeginningAndTheMiddle) {
+  const StateDict source =
+      flat({{"_orig_mod.w", 1}, {"blocks._orig_mod.w", 1}, {"b._orig_mod.w", 1}});
+  const StateDict live = flat({{"w", 1}, {"blocks.w", 1}, {"b.w", 1}});
+  const std::string text = message([&] { load_state_dict(live, source); });
+  EXPECT_NE(text.find("select.rename = {{\"*_orig_mod.*\", \"**\"}} strips it"), std::string::npos)
+      << text;
+  load_state_dict(live, source, selecting({.rename = {{"*_orig_mod.*", "**"}}}));
+}
+
+TEST(LoadStateDict, NamesOneRenameThatAddsAPartInTheMiddleOfAllBlocks) {
+  const StateDict source = flat({{"blocks.0.w", 1}, {"blocks.11.a.w", 1}});
+  const StateDict live = flat({{"blocks.0._orig_mod.w", 1}, {"blocks.11._orig_mod.a.w", 1}});
+  const std::string text = message([&] { load_state_dict(live, source); });
+  EXPECT_NE(text.find("select.rename = {{\"blocks.*.*\", \"blocks.*._orig_mod.*\"}} adds it"),
+            std::string::npos)
+      << text;
+  load_state_dict(live, source, selecting({.rename = {{"blocks.*.*", "blocks.*._orig_mod.*"}}}));
+}
+
+TEST(LoadStateDict, LooksPastKeysThatTheLiveModelDoesNotHaveAtAll) {
+  const StateDict source = flat({{"ema", 1}, {"module.a", 1}, {"module.b", 1}});
+  const StateDict live = flat({{"x", 1}, {"a", 1}, {"b", 1}});
+  const std::string text = message([&] { load_state_dict(live, source); });
+  EXPECT_NE(text.find("select.rename = {{\"module.*\", \"*\"}} strips it"), std::string::npos)
+      << text;
+}
+
+TEST(LoadStateDict, AdvisesNoRenameThatTakesAwayAMatchOrMakesTwoNamesOne) {
+  for (const StateDict& source :
+       {flat({{"module.a", 1}, {"a", 1}}), flat({{"module.a", 1}, {"module.b", 1}})}) {
+    const StateDict live = flat({{"a", 1}, {"module.b", 1}});
+    const std::string text = message([&] { load_state_dict(live, source); });
+    EXPECT_EQ(text.find("strips"), std::string::npos) << text;
+  }
+}
+
+// {"body.w", 4}, {"fc.w", 7}, {"fc.b", 7} and what of them a source has in another size.
+TEST(LoadStateDict, NamesTheDropThatLeavesOutWhatHasAnotherSizeAndItWorks) {
+  const StateDict live = flat({{"body.w", 4}, {"fc.w", 7}, {"fc.b", 7}});
+  const StateDict source = flat({{"body.w", 4}, {"fc.w", 1000}, {"fc.b", 1000}});
+  const std::string text = message([&] { load_state_dict(live, source); });
+  EXPECT_NE(text.find("\n  select.drop = {\"fc.*\"}, strict = false leaves them as they are"),
+            std::string::npos)
+      << text;
+  FillOptions options{.select = {.drop = {"fc.*"}}, .strict = false};
+  EXPECT_EQ(load_state_dict(live, source, options).missing, (Names{"fc.w", "fc.b"}));
+}
+
+TEST(LoadStateDict, NamesADropOfWhatDoesNotFitAloneBesideThoseOfTheOptions) {
+  const StateDict live = flat({{"fc.w", 7}, {"fc.b", 1}, {"x", 1}});
+  const StateDict source = flat({{"fc.w", 1000}, {"fc.b", 1}, {"x", 1}, {"old", 1}});
+  const std::string text =
+      message([&] { load_state_dict(live, source, selecting({.drop = {"old"}})); });
+  EXPECT_NE(text.find("select.drop = {\"old\", \"fc.w\"}, strict = false leaves it as it is"),
+            std::string::npos)
+      << text;
+}
+
+TEST(LoadStateDict, NamesADropByTheNameBeforeTheRenames) {
+  const StateDict live = flat({{"top.w", 7}, {"x", 1}});
+  const StateDict source = flat({{"fc.w", 1000}, {"x", 1}});
+  FillOptions options = selecting({.rename = {{"fc.*", "top.*"}}});
+  const std::string text = message([&] { load_state_dict(live, source, options); });
+  EXPECT_NE(text.find("select.drop = {\"fc.*\"}"), std::string::npos) << text;
+  options.select.drop = {"fc.*"};
+  options.strict = false;
+  EXPECT_EQ(load_state_dict(live, source, options).missing, Names{"top.w"});
 }
 
 TEST(LoadStateDict, NamesThePartOfAPartAndItWorks) {
@@ -331,7 +443,7 @@ TEST(LoadStateDict, NamesThePartOfAPartAndItWorks) {
   const StateDict live = dict_of({{"w", tensor_of(0)}});
   EXPECT_NE(message([&] {
               load_state_dict(live, source, selecting({.at = "run/0"}));
-            }).find("pass at = \"run/0/model\""),
+            }).find("pass select.at = \"run/0/model\""),
             std::string::npos);
   load_state_dict(live, source, selecting({.at = "run/0/model"}));
   EXPECT_EQ(element_bytes(live.tensor("w")), element_bytes(tensor_of(1)));
@@ -345,7 +457,7 @@ TEST(LoadStateDict, NamesKeysThatAreNearlyThere) {
   const std::string text = message([&] { load_state_dict(live, source); });
   for (const char* part : {"\"encoder.weight\" is nearly the file's \"encoder.wieght\"",
                            "\"encoder.bias\" is nearly the file's \"encoder.Bias\"",
-                           "rename {\"encoder.Bias\", \"encoder.bias\"} matches them"})
+                           "{\"encoder.Bias\", \"encoder.bias\"}} matches them"})
     EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 

@@ -12,11 +12,27 @@
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace transload {
+
+// A setting of an option that an error advises, so that each language can write it in its own way. A
+// rename of {"module.*"} to {"*"} is `select.rename = {{"module.*", "*"}}` in C++,
+// rename={"module.*": "*"} in Python and --rename 'module.*=*' in a shell.
+struct Setting {
+  std::string option;               // at, keep, drop, rename, map_location or strict
+  std::vector<std::string> values;  // empty: false
+  // Of a rename the new names, and of map_location the devices: one for each value. Empty if the
+  // values are not mapped to anything.
+  std::vector<std::string> mapped_to{};
+};
+
+// Returns the setting as C++: `select.drop = {"head.*"}`.
+std::string str(const Setting& setting);
 
 // The base of all exceptions of the library. A caller that knows more about the cause catches it by
 // reference, adds a line and rethrows it with `throw;`.
@@ -31,8 +47,21 @@ class Error : public std::exception {
     message_ += line;
   }
 
+  // Appends a line that advises settings: `before`, the settings as C++ joined by commas, `after`.
+  void add_advice(std::string_view before, const std::vector<Setting>& settings,
+                  std::string_view after);
+
+  // Returns the message with the settings that it advises as `write` words them.
+  std::string message(const std::function<std::string(const Setting&)>& write) const;
+
  private:
+  struct Advised {
+    std::size_t offset, nbytes;  // of its text in message_
+    Setting setting;
+  };
+
   std::string message_;
+  std::vector<Advised> advised_;  // in the order of the message
 };
 
 // The operating system refused a request, or a file ended early. The message names the file and the

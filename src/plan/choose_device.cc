@@ -9,6 +9,11 @@
 #include "values/node_table.h"
 
 namespace transload {
+namespace {
+
+const Setting kAllToCpu{"map_location", {"cpu"}};
+
+}  // namespace
 
 DeviceChooser::DeviceChooser(const Index& index, const StateDict& contents,
                              const LoadOptions& options, const std::vector<MemoryUse>& memory)
@@ -21,9 +26,11 @@ DeviceChooser::DeviceChooser(const Index& index, const StateDict& contents,
 Decision DeviceChooser::decide(std::uint32_t s, std::uint64_t nbytes) {
   const Decision decision = by_rules(s, nbytes);
   if (left_.contains(decision.device)) return decision;
-  throw PlacementError(in_file() + "rule \"" + options_.map_location.rules()[decision.rule].str() +
+  PlacementError error(in_file() + "rule \"" + options_.map_location.rules()[decision.rule].str() +
                        "\" sends " + user_of(s) + " to " + decision.device.str() +
                        ", which is not here");
+  error.add_advice("", {kAllToCpu}, " loads everything to the CPU");
+  throw error;
 }
 
 void DeviceChooser::take(Device device, std::uint64_t nbytes) {
@@ -95,8 +102,10 @@ Decision DeviceChooser::by_rules(std::uint32_t s, std::uint64_t nbytes) {
   }
   const auto saved = Device::parse(tag);
   if (saved && left_.contains(*saved)) return {*saved, static_cast<std::uint32_t>(rules.size())};
-  throw PlacementError(in_file() + user_of(s) + " was saved on \"" + tag +
-                       "\", which is not here; pass map_location \"cpu\", or " + mappings_needed());
+  PlacementError error(in_file() + user_of(s) + " was saved on \"" + tag + "\", which is not here");
+  error.add_advice("", {kAllToCpu}, " loads everything to the CPU");
+  error.add_advice("", {mappings_needed()}, " loads what was saved on such devices there");
+  throw error;
 }
 
 std::string DeviceChooser::user_of(std::uint32_t s) const {
@@ -107,14 +116,15 @@ std::string DeviceChooser::user_of(std::uint32_t s) const {
 }
 
 // For each tag of a device that is not here.
-std::string DeviceChooser::mappings_needed() const {
-  std::string text;
+Setting DeviceChooser::mappings_needed() const {
+  Setting setting{"map_location", {}};
   for (const std::string& tag : index_.locations) {
     const auto device = Device::parse(tag);
     if (device && left_.contains(*device)) continue;
-    text += (text.empty() ? "\"" : " and \"") + tag + "=cpu\"";
+    setting.values.push_back(tag);
+    setting.mapped_to.emplace_back("cpu");
   }
-  return text;
+  return setting;
 }
 
 std::uint64_t memory_limit(const LoadOptions& options, Device device) {

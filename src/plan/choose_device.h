@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "transload/error.h"
 #include "transload/options.h"
 
 namespace transload {
@@ -34,7 +35,7 @@ class DeviceChooser {
   Device automatic(std::uint64_t nbytes);
   Decision by_rules(std::uint32_t s, std::uint64_t nbytes);
   std::string user_of(std::uint32_t s) const;
-  std::string mappings_needed() const;
+  Setting mappings_needed() const;
   std::string in_file() const { return index_.files.front().name + ": "; }
 
   const Index& index_;

@@ -269,8 +269,11 @@ bool fits(std::string_view pattern, std::string_view text, std::vector<std::stri
       finish_star();
       star = p++;
       star_begin = star_end = t;
-    } else if (t < text.size() && p < pattern.size() &&
-               (pattern[p] == '?' || pattern[p] == text[t])) {
+    } else if (t < text.size() && p < pattern.size() && pattern[p] == '?') {
+      ++p;
+      do ++t;  // over a whole UTF-8 character
+      while (t < text.size() && (static_cast<unsigned char>(text[t]) & 0xC0) == 0x80);
+    } else if (t < text.size() && p < pattern.size() && pattern[p] == text[t]) {
       ++p, ++t;
     } else if (t == text.size() && p == pattern.size()) {
       finish_star();

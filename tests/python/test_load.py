@@ -85,7 +85,7 @@ def test_rules_over_keys_split_a_model(model):
 
 def test_a_device_that_is_not_here_is_named_with_the_way_out(data):
     path = next(data.glob("torch-2.13/*cuda0*.pt"))
-    with pytest.raises(transload.PlacementError, match='"cuda:0".*map_location'):
+    with pytest.raises(transload.PlacementError, match='(?s)"cuda:0".*map_location="cpu"'):
         transload.load(path)
     assert all(t.device.type == "cpu" for t in transload.load(path, "cpu").values())
 
