@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "progress.h"
+#include "unused_rules.h"
 #include "words.h"
 
 namespace transload::cli {
@@ -13,6 +14,7 @@ void convert_file(const ConvertArguments& arguments) {
   SaveResult result;
   const double seconds = run_with_progress(
       options.io, [&] { result = convert(arguments.from, arguments.to, options, arguments.open); });
+  warn_of(result.unused_rules);
   for (const auto& leftover : result.leftovers)
     std::cerr << printable(leftover.string())
               << ": left behind by an interrupted save; you can remove it\n";

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "commands.h"
+#include "unused_rules.h"
 #include "words.h"
 
 namespace transload::cli {
@@ -12,6 +13,7 @@ namespace transload::cli {
 void explain(const ExplainArguments& arguments) {
   const LoadOptions& options = arguments.load.options;
   const Index index = open(arguments.load.file, options.open);
+  warn_of(unused_rules(index, options.select, options.map_location));
   if (!arguments.save.empty()) {
     std::cout << str(plan_convert(index, arguments.save,
                                   {.format = arguments.format,

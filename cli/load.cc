@@ -6,12 +6,14 @@
 
 #include "commands.h"
 #include "progress.h"
+#include "unused_rules.h"
 #include "words.h"
 
 namespace transload::cli {
 
 void load_file(const LoadArguments& arguments) {
   const Index index = open(arguments.file, arguments.options.open);
+  warn_of(unused_rules(index, arguments.options.select, arguments.options.map_location));
   const Plan plan = plan_load(index, arguments.options);
   std::vector<std::uint64_t> allocated_before;
   for (const DeviceNeed& need : plan.devices)

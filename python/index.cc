@@ -170,6 +170,20 @@ std::vector<std::pair<std::string, Number>> tensors_of(const Checkpoint& checkpo
   return tensors;
 }
 
+// Lines for people about rules that fit nothing in the file, or in one value of it.
+Names unused_in(const Checkpoint& checkpoint, const Selection& select,
+                const MapLocation& map_location, std::optional<Number> value) {
+  const auto index = checkpoint.index();
+  const nb::gil_scoped_release released;
+  Names lines;
+  const std::vector<UnusedRule> unused =
+      value
+          ? unused_rules(index_below(*index, Value(index->contents, *value)), select, map_location)
+          : unused_rules(*index, select, map_location);
+  for (const UnusedRule& rule : unused) lines.push_back(str(rule));
+  return lines;
+}
+
 LazyTensor lazy_of(const Checkpoint& checkpoint, Number number) {
   const auto index = checkpoint.index();
   return {index, Value(index->contents, number)};
@@ -309,6 +323,9 @@ void define_index(nb::module_& module) {
   nb::class_<Checkpoint>(module, "Checkpoint", "A file's contents; values by number.")
       .def_prop_ro("format", [](const Checkpoint& c) { return c.index()->format; })
       .def_prop_ro("metadata", metadata_of)
+      .def_prop_ro(
+          "locations", [](const Checkpoint& c) { return c.index()->locations; },
+          "The tags of the devices that storages were saved on.")
       .def_prop_ro("root", [](const Checkpoint& c) { return c.index()->contents.root().id(); })
       .def_prop_ro("pickle_protocol",
                    [](const Checkpoint& c) { return c.index()->pickle_protocol; })
@@ -324,6 +341,8 @@ void define_index(nb::module_& module) {
       .def("load", load_all, nb::arg("arrays"), nb::arg("options"))
       .def("load_value", load_value, nb::arg("value"), nb::arg("arrays"), nb::arg("options"))
       .def("plan", plan_of, nb::arg("options"))
+      .def("unused_rules", unused_in, nb::arg("select"), nb::arg("map_location"),
+           nb::arg("value").none() = nb::none())
       .def("fill", fill, nb::arg("names"), nb::arg("tensors"), nb::arg("options"));
   module.def("open", open_path, nb::arg("path"), nb::arg("options"));
   module.def("open", open_opened, nb::arg("file"), nb::arg("options"));

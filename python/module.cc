@@ -91,6 +91,7 @@ NB_MODULE(_core, module) {
     return names;
   });
   module.def("memory_use", memory_of);
+  module.def("is_torch_device", [](const std::string& text) { return is_torch_device(text); });
   module.def("empty_cache", [](const std::string& device) { empty_cache(device_named(device)); });
   module.def("use_cuda_driver", use_cuda_driver);
 }

@@ -40,12 +40,16 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
   OpenOptions of_selected = open_options;
   of_selected.select = options.select;
   Index opened = open(from, of_selected);
+  std::vector<UnusedRule> unused = unused_rules(opened, options.select, options.locations);
   const Chosen chosen = choose(std::move(opened), format, options);
   const Layout layout =
       lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
-  return write(format, layout, to, &chosen.index, options.io, [&](const WriteFacts& facts) {
-    return plan_convert(chosen.index, layout, facts, options.io);
-  });
+  SaveResult result =
+      write(format, layout, to, &chosen.index, options.io, [&](const WriteFacts& facts) {
+        return plan_convert(chosen.index, layout, facts, options.io);
+      });
+  result.unused_rules = std::move(unused);
+  return result;
 }
 
 Plan plan_convert(const Index& index, const std::filesystem::path& to, const SaveOptions& options) {

@@ -4,6 +4,7 @@
 // parallel. What needs checksums is written last. The exchange is durable: see io/atomic_file.h.
 #include <utility>
 
+#include "plan/unused_rules.h"
 #include "transload/transload.h"
 #include "writing.h"
 
@@ -40,9 +41,12 @@ Prepared prepare(const StateDict& state, const std::filesystem::path& path,
 SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options) {
   const Prepared save = prepare(state, path, options);
-  return write(save.format, save.layout, path, nullptr, options.io, [&](const WriteFacts& facts) {
-    return plan_save(save.chosen.storages(), save.layout, facts, options.io);
-  });
+  SaveResult result =
+      write(save.format, save.layout, path, nullptr, options.io, [&](const WriteFacts& facts) {
+        return plan_save(save.chosen.storages(), save.layout, facts, options.io);
+      });
+  result.unused_rules = unused_rules(state, tags_of(state), options.select, options.locations);
+  return result;
 }
 
 SaveResult save(const StateDict& state, const WriteFunction& write, const SaveOptions& options) {

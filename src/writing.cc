@@ -121,7 +121,8 @@ std::vector<std::string> tags_to_write(std::vector<std::string> tags, const Stat
 SaveResult write(const Format& format, const Layout& layout, const std::filesystem::path& path,
                  const Index* index, const IoOptions& io,
                  const std::function<Plan(const WriteFacts&)>& make_plan) {
-  SaveResult result{0, leftovers(path), {}};
+  SaveResult result;
+  result.leftovers = leftovers(path);
   OutputFiles files(path, layout);
   const Plan plan =
       make_plan({.has_direct = files.has_direct(), .needs_checksums = format.seal != nullptr});

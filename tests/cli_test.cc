@@ -273,13 +273,49 @@ TEST_F(Cli, ASelectionThatFitsNothingSaysSo) {
   EXPECT_TRUE(contains(result.err, "--keep \"nett.*\"")) << result.err;
 }
 
+TEST_F(Cli, RulesThatFitNothingAreWarnedOfAndNoOthers) {
+  for (const std::string& command : std::vector<std::string>{
+           "load " + kToy, "explain " + kToy, "explain " + kToy + " --save out.pt",
+           "convert " + kToy + " " + quoted(path("rules.pt"))}) {
+    const Result fits = run(command +
+                            " --map-location 'net1.*:cpu' --map-location cuda:0=cpu "
+                            "--drop net1.bias --rename 'net2.*=top.*' --keep 'net*'");
+    EXPECT_EQ(fits.status, 0) << fits.err;
+    EXPECT_EQ(fits.err, "") << command;
+    const Result vain = run(command +
+                            " --map-location 'nett1.*:cpu' --map-location 'net2.*=cpu' "
+                            "--drop net1.bias --drop 'net3.*' --rename net1=x");
+    EXPECT_EQ(vain.status, 0) << vain.err;
+    EXPECT_EQ(vain.err,
+              "warning: --drop \"net3.*\" fits no tensor; did you mean \"net1.*\"?\n"
+              "warning: --rename \"net1\" fits no tensor; did you mean \"net1.*\"?\n"
+              "warning: --map-location \"nett1.*\" fits no tensor; did you mean \"net1.*\"?\n"
+              "warning: --map-location \"net2.*=cpu\" fits no tensor: before \"=\" stands the "
+              "device that tensors were saved on; did you mean \"net2.*:cpu\"?\n")
+        << command;
+  }
+}
+
+TEST_F(Cli, ADeviceThatIsNotSupportedIsNamedWithThoseThatAreHere) {
+  for (const char* rule : {"mps", "cpu=xpu:0", "net1.*:hpu"}) {
+    const Result result = run("explain " + kToy + " --map-location '" + rule + "'");
+    EXPECT_EQ(result.status, 2) << rule;
+    EXPECT_TRUE(contains(result.err, "is not a supported device; the devices here are cpu, meta"))
+        << result.err;
+  }
+  const Result absent = run("explain " + kToy + " --map-location cuda:7");
+  EXPECT_EQ(absent.status, 1);
+  EXPECT_TRUE(contains(absent.err, "to cuda:7, which is not here\n  --map-location cpu loads"))
+      << absent.err;
+}
+
 TEST_F(Cli, ATagOfADeviceThatIsNotHereNamesTheWayOut) {
   const Result result = run("load " + quoted(kData / "torch-2.13/location_cuda_15.zip.pt"));
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(contains(result.err, "cuda:15")) << result.err;
-  EXPECT_TRUE(contains(result.err, "--map-location \"cpu\"")) << result.err;
+  EXPECT_TRUE(contains(result.err, "--map-location cpu")) << result.err;
   const Result two = run("load " + quoted(kData / "torch-2.13/location_mixed.zip.pt"));
-  EXPECT_TRUE(contains(two.err, "\"cuda:0=cpu\" and \"cuda:1=cpu\"")) << two.err;
+  EXPECT_TRUE(contains(two.err, "--map-location cuda:0=cpu --map-location cuda:1=cpu")) << two.err;
   EXPECT_TRUE(contains(two.err, "the devices here are cpu, meta")) << two.err;
 }
 

@@ -49,6 +49,22 @@ struct Selection {
   std::vector<Rename> rename{};     // the first that fits renames; a tensor stays in its dict
 };
 
+// A rule of a Selection or a MapLocation that fits nothing: it has no effect.
+struct UnusedRule {
+  std::string option;   // keep, drop, rename or map_location
+  std::string rule;     // the pattern, or the rule as the user wrote it
+  std::string problem;  // what it does not fit, and what was probably meant, for people
+};
+
+// Returns a line for people: `drop "heads.*" fits no tensor; did you mean "head.*"?`
+std::string str(const UnusedRule& unused);
+
+// Returns the rules that fit nothing in a file, so that a caller can warn of them: loads, fills and saves ignore them. A
+// rule TAG=DEVICE may fit nothing, since scripts have it for any file; it is unused only if TAG is a pattern of names,
+// which GLOB:DEVICE is for. Throws MismatchError if there is no part `select.at`.
+std::vector<UnusedRule> unused_rules(const Index& index, const Selection& select,
+                                     const MapLocation& map_location = {});
+
 // A stream of the caller's on a device: a CUstream handle.
 struct DeviceStream {
   Device device;
@@ -152,6 +168,7 @@ struct SaveResult {
   std::vector<std::filesystem::path> leftovers;
   // What the format cannot store and the file therefore lacks, for people: "attributes of tensors".
   std::vector<std::string> left_out;
+  std::vector<UnusedRule> unused_rules;  // see unused_rules()
 };
 
 struct VerifyResult {

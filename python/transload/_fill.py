@@ -88,6 +88,7 @@ class Filling:
             drop=self.drop,
             rename=self.rename,
             verify=self.verify and map_location != "meta",
+            tags=self.core.locations,
         )
         with self.arrays.loading(map_location):
             return self.core.load(self.arrays, options)

@@ -10,7 +10,7 @@ from . import _core
 from ._arrays import array_library
 from ._core import UnsupportedError
 from ._files import is_path, moves_one_position, open_checkpoint
-from ._options import io_options, load_options, path_text
+from ._options import io_options, load_options, warn_of_unused_rules, path_text
 from ._progress import shown
 
 _DICTS = ("dict", "OrderedDict")
@@ -147,7 +147,13 @@ class Index(Mapping[Any, Any]):
     def _load(self, node: int | None, progress: Any = None, **options: Any) -> Any:
         arrays = array_library()
         chosen = load_options(
-            arrays, io=io_options(arrays, progress, self._opened.threads), **options
+            arrays,
+            io=io_options(arrays, progress, self._opened.threads),
+            tags=self._core.locations,
+            **options,
+        )
+        warn_of_unused_rules(
+            self._core, chosen.select, chosen.map_location, node=node, stacklevel=3
         )
         with arrays.loading(options["map_location"]):
             return (
@@ -160,11 +166,15 @@ class Index(Mapping[Any, Any]):
         """Returns what load() of the whole file would do with these options: where each storage
         goes and why, and what that takes. Raises as load() would, before anything is allocated."""
         arrays = array_library()
-        return Plan(
-            self._core.plan(
-                load_options(arrays, io=io_options(arrays), map_location=map_location, **options)
-            )
+        chosen = load_options(
+            arrays,
+            io=io_options(arrays),
+            map_location=map_location,
+            tags=self._core.locations,
+            **options,
         )
+        warn_of_unused_rules(self._core, chosen.select, chosen.map_location, stacklevel=2)
+        return Plan(self._core.plan(chosen))
 
 
 class Plan:

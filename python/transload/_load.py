@@ -11,7 +11,14 @@ from . import _core
 from ._arrays import array_library
 from ._files import moves_one_position, open_checkpoint
 from ._fill import Filling, FillResult, flat, with_cache_given_back
-from ._options import _pairs, _texts, io_options, load_options, selection
+from ._options import (
+    _pairs,
+    _texts,
+    io_options,
+    load_options,
+    selection,
+    warn_of_unused_rules,
+)
 from ._progress import shown
 
 
@@ -39,12 +46,15 @@ def load(
         which stays. What lies in memory is not copied; what only read() returns, as of gzip.open(),
         is read by one thread.
     map_location: as torch's (None: where it was saved), and rules over keys:
-        {"encoder.*": "cuda:0"}, "auto".
+        {"encoder.*": "cuda:0"}, "auto". A key of a dict that is a tag of the file, or a device's
+        name, is where storages were saved; any other is a pattern of tensors' names.
     at: the part of a checkpoint that is meant: "model_state_dict". Names begin there.
     keys: these tensors, by name (KeyError if one is not there); keep, drop: patterns of names,
         where * stands for any text. A name is the keys from the root, joined by "/". Values that
         are not tensors stay. Of a model in shards only the files that hold these need be there.
-    rename: {"module.*": "*"} strips a prefix.
+    rename: {"module.*": "*"} strips a prefix, {"*._orig_mod.*": "*.*"} a part in the middle: the
+        n-th * of the new name is what the n-th * of the pattern stands for. The first pattern that
+        fits renames.
     dtype: that floating point tensors are cast to, on their way.
     verify: compare bytes with the file's checksums on the way; FormatError names what differs.
     mmap: on the CPU, map the file instead of reading it.
@@ -55,16 +65,18 @@ def load(
     keep_calls: calls of what runs code, as os.system, are kept as inert objects; else they are an
         UnsafePickleError.
 
-    Raises IoError, FormatError, UnsupportedError, UnsafePickleError, PlacementError, DeviceError,
-    and what a file object raises. A failure, Ctrl-C too, leaves nothing behind. The GIL is released
+    A pattern that fits nothing in the file is a UserWarning. Raises IoError, FormatError,
+    UnsupportedError, UnsafePickleError, PlacementError, DeviceError, and what a file object raises. A failure, Ctrl-C too, leaves nothing behind. The GIL is released
     while bytes move.
     """
     arrays = array_library()
     with shown(progress, "loading") as show:
-        keep, drop = _texts(keep), _texts(drop)
+        keep, drop = _texts(keep, "keep"), _texts(drop, "drop")
+        chosen = selection(at, keep, drop, rename)
+        names = _texts(keys, "keys")
         if keys is not None:
-            keep += keys
-            drop += [] if keep else ["*"]
+            keep = keep + names
+            drop = drop if keep else drop + ["*"]
         core = open_checkpoint(
             path,
             refuse_objects=refuse_objects,
@@ -72,7 +84,7 @@ def load(
             select=selection(at, keep, drop),
         )
         if keys is not None:
-            _require_keys(core, at, keys)
+            _require_keys(core, at, names)
         options = load_options(
             arrays,
             io=io_options(arrays, show, 1 if moves_one_position(path) else 0),
@@ -85,7 +97,9 @@ def load(
             verify=verify,
             mmap=mmap,
             memory_limit=memory_limit,
+            tags=core.locations,
         )
+        warn_of_unused_rules(core, chosen, options.map_location, stacklevel=2)
         with arrays.loading(map_location), _position_kept(path):
             return with_cache_given_back(arrays, lambda: core.load(arrays, options))
 
@@ -169,13 +183,15 @@ def load_into(
             f"cannot be filled: {type(live).__name__}; a module, optimizer or dict of tensors can"
         )
     with shown(progress, "loading") as show, _position_kept(path):
+        core = open_checkpoint(path, select=selection(at, keep, drop))
+        warn_of_unused_rules(core, selection(at, keep, drop, rename), stacklevel=2)
         filling = Filling(
-            open_checkpoint(path, select=selection(at, keep, drop)),
+            core,
             arrays,
             at=at,
             strict=strict,
-            keep=_texts(keep),
-            drop=_texts(drop),
+            keep=_texts(keep, "keep"),
+            drop=_texts(drop, "drop"),
             rename=_pairs(rename),
             verify=verify,
             transactional=transactional,
