@@ -70,12 +70,12 @@ std::string human_bytes(std::uint64_t nbytes);
 // driver, but no context is created.
 std::vector<Device> devices();
 
-// Returns whether PyTorch has devices of this name, whether or not transload supports them: "cuda:3",
-// "mps", "xpu:0". A file's location tags are such names, unless a program wrote its own.
+// Returns whether PyTorch has devices of this name, whether or not transload supports them:
+// "cuda:3", "mps", "xpu:0". A file's location tags are such names, unless a program wrote its own.
 bool is_torch_device(std::string_view text);
 
-// As Device::parse(). Throws PlacementError for any other text: it says whether that is a device that
-// is not supported, or the name that was probably meant, and which devices are here.
+// As Device::parse(). Throws PlacementError for any other text. The error says whether that is a
+// device that is not supported, or the name that was probably meant, and which devices are here.
 Device device_named(std::string_view text);
 
 // Returns the memory use of a device. Waits for the work that this process has queued on the

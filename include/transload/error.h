@@ -20,8 +20,8 @@
 
 namespace transload {
 
-// A setting of an option that an error advises, so that each language can write it in its own way. A
-// rename of {"module.*"} to {"*"} is `select.rename = {{"module.*", "*"}}` in C++,
+// A setting of an option that an error advises, so that each language can write it in its own way.
+// A rename of {"module.*"} to {"*"} is `select.rename = {{"module.*", "*"}}` in C++,
 // rename={"module.*": "*"} in Python and --rename 'module.*=*' in a shell.
 struct Setting {
   std::string option;               // at, keep, drop, rename, map_location or strict
