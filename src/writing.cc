@@ -157,7 +157,8 @@ SaveResult write(const Format& format, const Layout& layout, const WriteFunction
     std::ranges::move(format.seal(layout, checksums_of(layout, sums, io)),
                       std::back_inserter(literals));
   }
-  const SaveResult result{nbytes_of(layout, literals), {}, {}};
+  SaveResult result;
+  result.nbytes = nbytes_of(layout, literals);
   const Plan plan = make_plan({.has_direct = false, .needs_checksums = false});
   const std::vector<Storage> memories = memories_of(plan);
   OutputStream stream(write, std::move(literals), result.nbytes, io.progress);
