@@ -18,7 +18,8 @@ void list_devices() {
     }
     const MemoryUse use = memory_use(device);
     std::cout << fmt::format(kRow, device.str(), human_bytes(use.total), human_bytes(use.free),
-                             human_bytes(use.allocated), human_bytes(use.reserved), use.name);
+                             human_bytes(use.allocated), human_bytes(use.reserved),
+                             use.limit.empty() ? use.name : use.name + ", by " + use.limit);
   }
 }
 

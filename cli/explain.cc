@@ -27,8 +27,9 @@ void explain(const ExplainArguments& arguments) {
   for (const DeviceNeed& need : plan.devices) {
     for (const MemoryUse& use : memory_for(index, options.map_location)) {
       if (use.device != need.device || use.total == 0) continue;
-      std::cout << fmt::format("{} ({}): {} of {} free now, {} after\n", use.device.str(), use.name,
-                               human_bytes(use.free), human_bytes(use.total),
+      std::cout << fmt::format("{} ({}): {} of {} free now{}, {} after\n", use.device.str(),
+                               use.name, human_bytes(use.free), human_bytes(use.total),
+                               use.limit.empty() ? "" : " by " + use.limit,
                                human_bytes(use.free - std::min(use.free, need.allocated)));
     }
   }

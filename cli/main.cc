@@ -1,6 +1,6 @@
 // The program `transload`: turns the command line into the arguments of commands.h and runs one
-// command. Exit status: 0 done, 1 the input is at fault, 2 the command line is wrong. Scripts rely
-// on these.
+// command. Exit status: 0 done, 1 the input is at fault, 2 the command line is wrong, 128 + n
+// interrupted by signal n. Scripts rely on these.
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "help.h"
+#include "interruption.h"
 #include "transload/version.h"
 #include "words.h"
 
@@ -19,6 +20,9 @@ using namespace transload;
 using namespace transload::cli;
 
 constexpr int kDone = 0, kInputAtFault = 1, kUsage = 2;
+constexpr const char* kInPlace =
+    "Write into the existing file instead of replacing it, which keeps hard links and needs no "
+    "writable folder. A crash while the bytes are copied loses the old file.";
 constexpr const char* kAllowObjects =
     "Write objects of unknown classes too. PyTorch runs their code when it loads the file.";
 
@@ -142,7 +146,7 @@ int run(int argc, char** argv) {
   app.footer(
       "Results go to stdout, messages to stderr. Exit status: 0 done, 1 the input is at fault, 2 "
       "the "
-      "command line is wrong.");
+      "command line is wrong, 128 + n interrupted by signal n.");
 
   InspectArguments inspected;
   CLI::App& inspect_command = *app.add_subcommand(
@@ -207,6 +211,7 @@ int run(int argc, char** argv) {
              "selects them too, and --keep for formats that hold tensors only.");
   convert_command.add_flag("--compact", converted.save.compact,
                            "Leave out the bytes of storages that no tensor uses.");
+  convert_command.add_flag("--in-place", converted.save.in_place, kInPlace);
   convert_command.add_flag("--allow-objects", converted.save.allow_objects, kAllowObjects);
   add_open_options(convert_command, converted.open);
 
@@ -241,6 +246,7 @@ int run(int argc, char** argv) {
   recover_command.add_option("--to", recovered.save.format, "The format to write, as for convert.")
       ->type_name("FORMAT")
       ->check(CLI::IsMember(writable_formats()));
+  recover_command.add_flag("--in-place", recovered.save.in_place, kInPlace);
   recover_command.add_flag("--allow-objects", recovered.save.allow_objects, kAllowObjects);
   add_open_options(recover_command, recovered.open);
 
@@ -285,10 +291,14 @@ void print_error(std::string_view message) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  interruption();  // before any thread starts
   try {
     const int status = run(argc, argv);
+    if (const auto interrupted = interruption().report()) return *interrupted;
     if (std::cout.flush() && std::fflush(stdout) == 0) return status;
     std::cerr << "cannot write to stdout\n";
+  } catch (const Interrupted&) {
+    return interruption().report().value_or(kInputAtFault);
   } catch (const Error& error) {
     print_error(error.message(command_line));
   } catch (const std::exception& error) {

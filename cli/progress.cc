@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <iostream>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -39,6 +40,16 @@ void ProgressLine::show(const Progress& progress) {
   if (part > 0) line += fmt::format(", {:.0f} s left", seconds() * (1 - part) / part);
   std::fwrite(line.data(), 1, line.size(), stderr);
   shown_ = true;
+}
+
+void print_notes(const std::filesystem::path& target, const SaveResult& result) {
+  for (const std::string& lost : result.not_kept) {
+    std::cerr << printable(target.string()) << ": does not keep " << with_command_line_options(lost)
+              << "\n";
+  }
+  for (const auto& leftover : result.leftovers)
+    std::cerr << printable(leftover.string())
+              << ": left behind by an interrupted save, and cannot be removed\n";
 }
 
 }  // namespace transload::cli

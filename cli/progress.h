@@ -3,7 +3,9 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 
+#include "interruption.h"
 #include "transload/transload.h"
 
 namespace transload::cli {
@@ -29,14 +31,21 @@ class ProgressLine {
 };
 
 // Runs `work`, which moves bytes with these options, while the progress line shows. Returns the
-// seconds it took.
+// seconds it took. Throws Interrupted if a signal asks the command to stop.
 template <class Work>
 double run_with_progress(IoOptions& io, Work work) {
   ProgressLine progress;
-  io.progress = progress.function();
+  io.progress = [show = progress.function()](const Progress& now) {
+    interruption().stop_if_asked();
+    if (show) show(now);
+  };
   work();
   io.progress = nullptr;
   return progress.seconds();
 }
+
+// Says on stderr what a save could not keep of the old file, and what killed saves left that it could
+// not remove.
+void print_notes(const std::filesystem::path& target, const SaveResult& result);
 
 }  // namespace transload::cli

@@ -4,21 +4,27 @@
 #include <fmt/format.h>
 
 #include "commands.h"
+#include "progress.h"
 #include "words.h"
 
 namespace transload::cli {
 
 bool recover_file(const RecoverArguments& arguments) {
-  const RecoverResult result =
-      recover(arguments.from, arguments.to, arguments.save, arguments.open);
+  SaveOptions options = arguments.save;
+  RecoverResult result;
+  interruption().protect(arguments.to);
+  run_with_progress(
+      options.io, [&] { result = recover(arguments.from, arguments.to, options, arguments.open); });
+  print_notes(arguments.to, result.saved);
+  std::ostream& out = std::filesystem::is_regular_file(arguments.to) ? std::cout : std::cerr;
   const std::string to = printable(arguments.to.string());
   if (result.intact == 0 && result.lost.empty())
-    std::cout << fmt::format("{}: only values, the file holds no tensors\n", to);
+    out << fmt::format("{}: only values, the file holds no tensors\n", to);
   else
-    std::cout << fmt::format("{}: {} tensors, {}; {} lost\n", to, result.intact,
-                             human_bytes(result.saved.nbytes), result.lost.size());
+    out << fmt::format("{}: {} tensors, {}; {} lost\n", to, result.intact,
+                       human_bytes(result.saved.nbytes), result.lost.size());
   for (const auto& [tensor, why] : result.lost)
-    std::cout << "  \"" << printable(tensor) << "\": " << printable(why) << "\n";
+    out << "  \"" << printable(tensor) << "\": " << printable(why) << "\n";
   return result.lost.empty();
 }
 

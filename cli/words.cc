@@ -22,6 +22,7 @@ constexpr std::array kOptionNames = {
     OptionName{"allow_objects", "--allow-objects", false},
     OptionName{"refuse_objects", "--refuse-objects", false},
     OptionName{"keep_calls", "--keep-calls", false},
+    OptionName{"in_place", "--in-place", false},
     OptionName{"at", "--at", true},
     OptionName{"keep", "--keep", true},
     OptionName{"drop", "--drop", true},

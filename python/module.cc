@@ -3,6 +3,7 @@
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include "convert.h"
@@ -25,9 +26,9 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-// Returns the size of the file in bytes, and the paths of files that killed saves have left beside
-// it.
-std::pair<std::uint64_t, Names> save_object(nb::handle object, const std::filesystem::path& path,
+// Returns the size of the file in bytes, the paths of files that killed saves have left beside it
+// and that cannot be removed, and what of the old file was not kept.
+std::tuple<std::uint64_t, Names, Names> save_object(nb::handle object, const std::filesystem::path& path,
                                             const nb::object& arrays, const SaveOptions& options) {
   const Collected collected = from_python(object, arrays);
   SaveResult result;
@@ -37,7 +38,7 @@ std::pair<std::uint64_t, Names> save_object(nb::handle object, const std::filesy
   }
   Names leftovers;
   for (const auto& leftover : result.leftovers) leftovers.push_back(leftover.string());
-  return {result.nbytes, leftovers};
+  return {result.nbytes, leftovers, result.not_kept};
 }
 
 // Calls `write` with memoryviews that are valid during the call. Returns the number of bytes.
@@ -69,6 +70,7 @@ nb::dict memory_of(const std::string& text) {
   data["free"] = use.free;
   data["allocated"] = use.allocated;
   data["reserved"] = use.reserved;
+  data["limit"] = use.limit;
   return data;
 }
 

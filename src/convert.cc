@@ -45,7 +45,7 @@ SaveResult convert(const std::filesystem::path& from, const std::filesystem::pat
   const Layout layout =
       lay_out(format, chosen.index.contents, chosen.tags, to, chosen.options, chosen.files);
   SaveResult result =
-      write(format, layout, to, &chosen.index, options.io, [&](const WriteFacts& facts) {
+      write(format, layout, to, &chosen.index, options, [&](const WriteFacts& facts) {
         return plan_convert(chosen.index, layout, facts, options.io);
       });
   result.unused_rules = std::move(unused);

@@ -97,7 +97,7 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
   SaveOptions save_options = options;
   if (save_options.metadata.empty()) save_options.metadata = index.metadata;
   const Layout layout = lay_out(writer, kept, tags_of(index), to, save_options);
-  result.saved = write(writer, layout, to, &index, options.io, [&](const WriteFacts& facts) {
+  result.saved = write(writer, layout, to, &index, options, [&](const WriteFacts& facts) {
     return plan_convert(index, layout, facts, options.io);
   });
   return result;

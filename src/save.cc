@@ -42,7 +42,7 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
                 const SaveOptions& options) {
   const Prepared save = prepare(state, path, options);
   SaveResult result =
-      write(save.format, save.layout, path, nullptr, options.io, [&](const WriteFacts& facts) {
+      write(save.format, save.layout, path, nullptr, options, [&](const WriteFacts& facts) {
         return plan_save(save.chosen.storages(), save.layout, facts, options.io);
       });
   result.unused_rules = unused_rules(state, tags_of(state), options.select, options.locations);

@@ -119,19 +119,17 @@ std::vector<std::string> tags_to_write(std::vector<std::string> tags, const Stat
 }
 
 SaveResult write(const Format& format, const Layout& layout, const std::filesystem::path& path,
-                 const Index* index, const IoOptions& io,
+                 const Index* index, const SaveOptions& options,
                  const std::function<Plan(const WriteFacts&)>& make_plan) {
-  SaveResult result;
-  result.leftovers = leftovers(path);
-  OutputFiles files(path, layout);
+  OutputFiles files(path, layout, options.in_place ? Replacement::in_place : Replacement::atomic);
   const Plan plan =
       make_plan({.has_direct = files.has_direct(), .needs_checksums = format.seal != nullptr});
   files.write(layout.literals);
   const std::vector<Storage> memories = memories_of(plan);
   Outcome outcome;
   try {
-    run(plan, {.index = index, .memories = memories, .layout = &layout, .files = files.files()}, io,
-        outcome);
+    run(plan, {.index = index, .memories = memories, .layout = &layout, .files = files.files()},
+        options.io, outcome);
   } catch (Error& error) {
     error.add("nothing was replaced");
     throw;
@@ -141,7 +139,10 @@ SaveResult write(const Format& format, const Layout& layout, const std::filesyst
   files.write(sealed);
   if (index) require_unchanged(index->files);
   files.commit();
+  SaveResult result;
   result.nbytes = nbytes_of(layout, sealed);
+  result.leftovers = files.leftovers();
+  result.not_kept = files.not_kept();
   result.left_out = layout.left_out;
   return result;
 }

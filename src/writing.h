@@ -33,7 +33,7 @@ std::vector<std::string> tags_of(const Index& index);
 
 // Writes the files of a layout. `index`: of the files that the plan reads; null if it reads none.
 SaveResult write(const Format& format, const Layout& layout, const std::filesystem::path& path,
-                 const Index* index, const IoOptions& io,
+                 const Index* index, const SaveOptions& options,
                  const std::function<Plan(const WriteFacts&)>& make_plan);
 
 // The same for a function that takes the bytes in order, from the state dict's memory. Throws UnsupportedError for a layout

@@ -48,9 +48,13 @@ struct MemoryUse {
   Device device;
   std::string name;  // the driver's name for the device; "emulated" on the emulated driver
   std::uint64_t total = 0;
-  // Bytes that any process can still allocate. nvidia-smi shows total - free as used. On the CPU
-  // these are MemTotal and MemAvailable of /proc/meminfo.
+  // Bytes that this process can still allocate. nvidia-smi shows total - free as used. On the CPU
+  // these are MemTotal and MemAvailable of /proc/meminfo, or what the tightest limit leaves: of a
+  // control group (version 1 or 2, up to the root), RLIMIT_AS or RLIMIT_DATA.
   std::uint64_t free = 0;
+  // The limit that decides `free`: "memory.max of /sys/fs/cgroup/job (2.00 GB)". Empty if what the
+  // device has does.
+  std::string limit{};
   // Bytes in the live storages of this process, each rounded up to `granularity`.
   std::uint64_t allocated = 0;
   std::uint64_t allocated_peak = 0;

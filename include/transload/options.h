@@ -155,6 +155,11 @@ struct SaveOptions {
   bool allow_objects = false;  // writes inert objects of classes that are not plain data
   MapLocation locations{};     // the location tags to write; without rules: the tensors' devices
   std::map<std::string, std::string> metadata{};  // for safetensors
+  // Writes into the file that is there instead of replacing it: hard links, an immovable mount and a folder that is not
+  // writable are no obstacle then. The old file is untouched until all new bytes are in a temporary file (beside it, or
+  // in TMPDIR), but a crash or a full disk while they are copied leaves neither the old nor the new one. Readers see the
+  // change, and tensors that are mapped from the old file are damaged. For a single file; without an old file no effect.
+  bool in_place = false;
   IoOptions io{};
 };
 
@@ -164,11 +169,13 @@ using WriteFunction = std::function<void(std::span<const std::byte>)>;
 
 struct SaveResult {
   std::uint64_t nbytes = 0;  // of all files
-  // Temporary files beside the target that killed saves have left. They are reported, not removed.
+  // Temporary files that killed saves left beside the target and that cannot be removed. The others are removed.
   std::vector<std::filesystem::path> leftovers;
   // What the format cannot store and the file therefore lacks, for people: "attributes of tensors".
   std::vector<std::string> left_out;
   std::vector<UnusedRule> unused_rules;  // see unused_rules()
+  // What of the replaced file the new one does not have, for people: "its owner (user 1000)", "1 other hard link ...".
+  std::vector<std::string> not_kept;
 };
 
 struct VerifyResult {

@@ -32,6 +32,7 @@ class DeviceMemory:
     allocated: int  #: in live tensors, as the pools count them
     reserved: int  #: held by the pools of torch and transload, live or kept for reuse
     others: int  #: of the rest of what is in use: other processes, and contexts
+    limit: str = ""  #: the limit of the process that decides what is free; empty: there is none
     storages: list[Held] = field(
         default_factory=list
     )  #: those that Python can reach, largest first
@@ -46,7 +47,7 @@ class DeviceMemory:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.device} ({self.name}): {_core.human_bytes(self.total)}, {_core.human_bytes(self.free)} free",
+            f"{self.device} ({self.name}): {_core.human_bytes(self.total)}, {_core.human_bytes(self.free)} free{', by ' if self.limit else ''}{self.limit}",
             f"  allocated {_core.human_bytes(self.allocated)}, reserved {_core.human_bytes(self.reserved)}, others {_core.human_bytes(self.others)}",
             f"  {len(self.storages)} storages that Python reaches, {_core.human_bytes(self.held_nbytes)}; "
             f"{_core.human_bytes(self.only_in_state_dicts_nbytes)} of it only through state dicts",
@@ -103,6 +104,7 @@ def memory_report() -> MemoryReport:
                 allocated,
                 reserved,
                 max(0, used - reserved),
+                use["limit"],
                 held,
             )
         )

@@ -29,6 +29,7 @@ def save(
     allow_objects: bool = False,
     map_location: Any = None,
     metadata: Mapping[str, str] | None = None,
+    in_place: bool = False,
     progress: Callable[[int, int], object] | bool | None = None,
 ) -> int:
     """Writes what load() returns: dicts, lists, plain values and tensors, on one device or several.
@@ -43,11 +44,16 @@ def save(
         UnsafePickleError.
     map_location: the tags to write, instead of the devices that the tensors are on.
     metadata: of safetensors, texts by name.
+    in_place: write into the existing file instead of replacing it, which keeps its hard links and
+        works where it cannot be replaced: it is mounted by itself, or its folder is not writable.
+        A crash while the bytes are copied loses the old file.
     progress: as load() has it.
 
     A path is written beside the target, synced, renamed over it, the folder synced: a crash at any
-    moment leaves the old file or the new one, whole. What a file object was given before a failure
-    stays. Returns the file's size in bytes. Raises before anything is written if the format cannot
+    moment leaves the old file or the new one, whole. The new file gets the owner, mode, ACL and
+    extended attributes of the old one; a warning names what cannot be kept. Links are followed; a
+    pipe or a device gets the bytes in order. What a file object was given before a failure stays.
+    Returns the file's size in bytes. Raises before anything is written if the format cannot
     hold the object. No other thread may change the tensors meanwhile.
     """
     arrays = array_library()
@@ -60,21 +66,24 @@ def save(
             allow_objects=allow_objects,
             map_location=map_location_rules(map_location, arrays),
             metadata={str(key): str(value) for key, value in (metadata or {}).items()},
+            in_place=in_place,
         )
         if not is_path(path):
             return _save_to_object(obj, path, arrays, options)
         target = path_text(path)
         try:
-            nbytes, leftovers = _core.save(obj, target, arrays, options)
+            nbytes, leftovers, not_kept = _core.save(obj, target, arrays, options)
         except _core.IoError as error:
             if error.errno and error.filename is None:
                 error.filename = target
             raise
     if leftovers:
         warnings.warn(
-            f"saves that were killed have left {', '.join(leftovers)}; they can be removed",
+            f"saves that were killed have left {', '.join(leftovers)}, which cannot be removed",
             stacklevel=2,
         )
+    if not_kept:
+        warnings.warn(f"{target} does not keep {', '.join(not_kept)}", stacklevel=2)
     return nbytes
 
 

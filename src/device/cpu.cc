@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <utility>
 
+#include "device/host_memory.h"
 #include "transload/error.h"
 #include "types/checked.h"
 
@@ -19,16 +19,6 @@ namespace {
 // 64: a cache line, and torch's CPU alignment (pytorch c10/core/alignment.h, gAlignment).
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::uint64_t kHugePage = 2ull << 20;
-
-// Returns a value of /proc/meminfo in bytes, or 0 if the line is missing.
-std::uint64_t memory_info(std::string_view name) {
-  std::ifstream info("/proc/meminfo");
-  for (std::string word; info >> word;) {
-    std::uint64_t kib = 0;
-    if (word == name && info >> kib) return kib * 1024;
-  }
-  return 0;
-}
 
 // Stateless: every copy is done when its call returns, so there is nothing to wait for.
 class CpuCopies : public CopyStream {
@@ -55,8 +45,10 @@ class CpuBackend : public Backend {
     MemoryUse use;
     use.device = device;
     use.name = "host memory";
-    use.total = memory_info("MemTotal:");
-    use.free = memory_info("MemAvailable:");
+    HostMemory memory = host_memory();
+    use.total = memory.total;
+    use.free = memory.free;
+    use.limit = std::move(memory.limit);
     use.allocated = use.reserved = allocated_;
     use.allocated_peak = use.reserved_peak = peak_;
     use.granularity = use.alignment = kAlignment;
@@ -124,8 +116,10 @@ class CpuBackend : public Backend {
   }
 
   [[noreturn]] static void no_memory(std::uint64_t nbytes) {
+    const HostMemory memory = host_memory();
     throw DeviceError("cpu: cannot allocate " + std::to_string(nbytes) + " bytes; " +
-                      human_bytes(memory_info("MemAvailable:")) + " are available");
+                      human_bytes(memory.free) + " are free" +
+                      (memory.limit.empty() ? "" : ", by " + memory.limit));
   }
 
   std::atomic<std::uint64_t> allocated_ = 0, peak_ = 0;  // bytes, rounded to kAlignment

@@ -141,6 +141,18 @@ std::uint64_t rounded(std::uint64_t nbytes, const MemoryUse& memory) {
   return nbytes == 0 ? 0 : round_up(nbytes, memory.granularity);
 }
 
+// Which limit of the process decides how much is free: ", by RLIMIT_AS".
+std::string limit_of(const MemoryUse& memory) {
+  return memory.limit.empty() ? "" : ", by " + memory.limit;
+}
+
+// `fits_on`: the other devices that have the memory.
+std::string way_out(Device device, const std::string& fits_on) {
+  if (!fits_on.empty()) return "it would fit on " + fits_on;
+  return device == kCpu ? "load fewer tensors (`keep`) or map the file instead (mmap)"
+                        : "map some keys elsewhere, or pass map_location \"auto\"";
+}
+
 }  // namespace
 
 void require_memory(Plan& plan, const LoadOptions& options, const std::vector<MemoryUse>& memory) {
@@ -167,9 +179,8 @@ void require_memory(Plan& plan, const LoadOptions& options, const std::vector<Me
     }
     throw DeviceError(need.device.str() + ": the plan needs " + human_bytes(need.allocated) + " (" +
                       std::to_string(need.allocated) + " bytes), " + human_bytes(available) +
-                      (available == most ? " are allowed; " : " are free; ") +
-                      (fits_on.empty() ? "map some keys elsewhere, or pass map_location \"auto\""
-                                       : "it would fit on " + fits_on));
+                      (available == most ? " are allowed" : " are free") + limit_of(*there) + "; " +
+                      way_out(need.device, fits_on));
   }
 }
 
