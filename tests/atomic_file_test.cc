@@ -1,21 +1,40 @@
 // AtomicFile and AtomicFolder: the modes of what they leave, the names that they use, and what a killed save leaves.
 #include "io/atomic_file.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdarg>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "io/temporary.h"
 #include "own_process.h"
+#include "transload/error.h"
 
 namespace {
 int umask_calls = 0;
+bool has_unnamed_files = true;  // false: a file system without O_TMPFILE
+}  // namespace
+
+// In the program this comes before that of the C library.
+extern "C" int open(const char* name, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
+  va_end(more);
+  if ((flags & O_TMPFILE) == O_TMPFILE && !has_unnamed_files) return errno = EOPNOTSUPP, -1;
+  static auto* const next =
+      reinterpret_cast<int (*)(const char*, int, ...)>(dlsym(RTLD_NEXT, "open"));
+  return next(name, flags, mode);
 }
 
 // Takes the place of the C library's: counts how often the code under test calls it.
@@ -58,7 +77,10 @@ class AtomicFileTest : public testing::Test {
     std::string name = (fs::temp_directory_path() / "atomic-file-XXXXXX").string();
     folder_ = mkdtemp(name.data());
   }
-  ~AtomicFileTest() override { fs::remove_all(folder_); }
+  ~AtomicFileTest() override {
+    has_unnamed_files = true;
+    fs::remove_all(folder_);
+  }
 
   // What `work` returns when it runs under this umask.
   template <class Work>
@@ -126,14 +148,18 @@ TEST_F(AtomicFileTest, TheTemporaryFileOfAPrivateFileIsPrivate) {
   const fs::path target = folder_ / "model.pt";
   std::ofstream(target) << "old";
   chmod(target.c_str(), 0600);
+  has_unnamed_files = false;
   AtomicFile file(target);
   EXPECT_EQ(octal(mode_of(file.path())), "600");
 }
 
 TEST_F(AtomicFileTest, NamesOf255BytesFit) {
   const fs::path target = folder_ / std::string(255, 'n');
-  save(target);
-  EXPECT_EQ(text_of(target), "new");
+  for (const bool unnamed : {true, true, false}) {  // new, then replaced
+    has_unnamed_files = unnamed;
+    save(target);
+    EXPECT_EQ(text_of(target), "new");
+  }
   const fs::path shards = folder_ / std::string(255, 's');
   AtomicFolder(shards).commit();
   EXPECT_TRUE(fs::is_directory(shards));
@@ -143,6 +169,7 @@ TEST_F(AtomicFileTest, NamesOf255BytesFit) {
 TEST_F(AtomicFileTest, TemporaryNamesOfLongTargetsAreCutBetweenCharacters) {
   std::string name = "x";
   while (name.size() < 253) name += "é";
+  has_unnamed_files = false;
   AtomicFile file(folder_ / name);
   const std::string beside = file.path().filename().string();
   EXPECT_LE(beside.size(), 255U);
@@ -155,21 +182,34 @@ TEST_F(AtomicFileTest, WithoutACommitNothingIsLeft) {
   const fs::path target = folder_ / "model.pt";
   std::ofstream(target) << "old";
   AtomicFile(target).write(0, std::as_bytes(std::span("new")));
+  has_unnamed_files = false;
+  AtomicFile(target).write(0, std::as_bytes(std::span("new")));
   { const AtomicFolder folder(folder_ / "shards"); }
   EXPECT_EQ(text_of(target), "old");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);
 }
 
+TEST_F(AtomicFileTest, AKilledSaveLeavesNothingWhereFilesNeedNoName) {
+  const fs::path target = folder_ / "model.pt";
+  in_own_process([&] { return (new AtomicFile(target))->path().string(); });
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
 TEST_F(AtomicFileTest, LeftoversAreWhatKilledSavesLeftAndNotWhatRunsNow) {
+  has_unnamed_files = false;
   for (const std::string& name : {std::string("model.pt"), std::string(255, 'n')}) {
     const fs::path target = folder_ / name;
     const fs::path left = in_own_process([&] {
       return (new AtomicFile(target))->path().string();  // the process ends before the save does
     });
     const AtomicFile running(target);
-    EXPECT_EQ(leftovers(target), std::vector{left});
+    EXPECT_TRUE(fs::exists(left));
+    EXPECT_TRUE(remove_leftovers(folder_ / "other.pt").empty());
+    EXPECT_TRUE(fs::exists(left));
+    EXPECT_TRUE(remove_leftovers(target).empty());
+    EXPECT_FALSE(fs::exists(left));
+    EXPECT_TRUE(fs::exists(running.path()));
   }
-  EXPECT_TRUE(leftovers(folder_ / "other.pt").empty());
 }
 
 TEST_F(AtomicFileTest, ALinkStaysAndTheFileThatItPointsToIsReplaced) {
@@ -178,6 +218,101 @@ TEST_F(AtomicFileTest, ALinkStaysAndTheFileThatItPointsToIsReplaced) {
   save(folder_ / "latest.pt");
   EXPECT_TRUE(fs::is_symlink(folder_ / "latest.pt"));
   EXPECT_EQ(text_of(folder_ / "model.pt"), "new");
+}
+
+TEST_F(AtomicFileTest, ADanglingLinkStaysAndTheFileThatItNamesIsMade) {
+  fs::create_symlink("model.pt", folder_ / "one.pt");
+  fs::create_symlink("one.pt", folder_ / "two.pt");
+  save(folder_ / "two.pt");
+  EXPECT_TRUE(fs::is_symlink(folder_ / "two.pt"));
+  EXPECT_TRUE(fs::is_symlink(folder_ / "one.pt"));
+  EXPECT_EQ(text_of(folder_ / "model.pt"), "new");
+  fs::create_symlink("circle.pt", folder_ / "circle.pt");
+  EXPECT_THROW(save(folder_ / "circle.pt"), IoError);
+}
+
+TEST_F(AtomicFileTest, APipeGetsTheBytesAndStays) {
+  const fs::path pipe = folder_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  save(pipe, "through");
+  char text[16];
+  EXPECT_EQ(std::string(text, static_cast<std::size_t>(::read(reader, text, sizeof text))),
+            "through");
+  ::close(reader);
+  EXPECT_TRUE(fs::is_fifo(pipe));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);
+}
+
+TEST_F(AtomicFileTest, AFolderIsRefusedByName) {
+  try {
+    save(folder_);
+    FAIL();
+  } catch (const IoError& error) {
+    EXPECT_NE(std::string(error.what()).find("directory"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(AtomicFileTest, ExtendedAttributesAreKept) {
+  const fs::path target = folder_ / "model.pt";
+  std::ofstream(target) << "old";
+  if (setxattr(target.c_str(), "user.run", "7", 1, 0) != 0) GTEST_SKIP() << "no attributes here";
+  save(target);
+  char value[8];
+  ASSERT_EQ(getxattr(target.c_str(), "user.run", value, sizeof value), 1);
+  EXPECT_EQ(value[0], '7');
+}
+
+TEST_F(AtomicFileTest, TheOwnerIsKept) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const fs::path target = folder_ / "model.pt";
+  std::ofstream(target) << "old";
+  ASSERT_EQ(chown(target.c_str(), 4711, 4712), 0);
+  ASSERT_EQ(chmod(target.c_str(), 0640), 0);
+  save(target);
+  struct stat about {};
+  ASSERT_EQ(stat(target.c_str(), &about), 0);
+  EXPECT_EQ(about.st_uid, 4711U);
+  EXPECT_EQ(about.st_gid, 4712U);
+  EXPECT_EQ(octal(mode_of(target)), "640");
+}
+
+TEST_F(AtomicFileTest, InPlaceKeepsHardLinksAndOtherwiseTheyAreNamed) {
+  const fs::path target = folder_ / "model.pt", link = folder_ / "link.pt";
+  std::ofstream(target) << "the old text";
+  fs::create_hard_link(target, link);
+  AtomicFile file(target, Replacement::in_place);
+  file.write(0, std::as_bytes(std::span("new", 3)));
+  EXPECT_EQ(text_of(target), "the old text");
+  file.commit();
+  EXPECT_EQ(text_of(link), "new");
+  EXPECT_TRUE(file.not_kept().empty());
+  const AtomicFile replacing(target);
+  ASSERT_EQ(replacing.not_kept().size(), 1U);
+  EXPECT_NE(replacing.not_kept()[0].find("1 other hard link"), std::string::npos);
+}
+
+TEST_F(AtomicFileTest, AFolderThatIsNotWritableIsNamedWithTheWayOut) {
+  const fs::path target = folder_ / "model.pt";
+  std::ofstream(target) << "old";
+  chmod(target.c_str(), 0666);
+  chmod(folder_.c_str(), 0555);
+  const std::string said = in_own_process([&]() -> std::string {
+    if (geteuid() == 0 && setuid(65534) != 0) return "cannot be tried";
+    try {
+      save(target);
+    } catch (const IoError& error) {
+      AtomicFile file(target, Replacement::in_place);
+      file.write(0, std::as_bytes(std::span("new", 3)));
+      file.commit();
+      return error.what();
+    }
+    return "no error";
+  });
+  chmod(folder_.c_str(), 0755);
+  EXPECT_NE(said.find("not writable"), std::string::npos) << said;
+  EXPECT_NE(said.find("in_place"), std::string::npos) << said;
+  EXPECT_EQ(text_of(target), "new");
 }
 
 }  // namespace
