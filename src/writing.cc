@@ -160,6 +160,7 @@ SaveResult write(const Format& format, const Layout& layout, const WriteFunction
   }
   SaveResult result;
   result.nbytes = nbytes_of(layout, literals);
+  result.left_out = layout.left_out;
   const Plan plan = make_plan({.has_direct = false, .needs_checksums = false});
   const std::vector<Storage> memories = memories_of(plan);
   OutputStream stream(write, std::move(literals), result.nbytes, io.progress);
