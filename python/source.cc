@@ -43,9 +43,10 @@ class PythonSource final : public Source {
   }
 
  private:
-  // Some objects return nothing from seek().
+  // tell() decides, where there is one: some objects return nothing from seek(), and torch's
+  // _ReaderView, a part of a file, the position in the whole file.
   static nb::object position_after(nb::object sought, nb::handle file) {
-    return sought.is_none() ? nb::object(file.attr("tell")()) : sought;
+    return nb::hasattr(file, "tell") ? nb::object(file.attr("tell")()) : sought;
   }
 
   nb::handle file() const { return {static_cast<PyObject*>(file_.get())}; }
