@@ -27,9 +27,9 @@ _installed: _Installed | None = None
 
 class patch_torch:
     """Makes torch.load and torch.save go through transload where the arguments, torch's settings
-    and the file allow it; torch's own code runs otherwise. Ends with undo(), or as a context manager
-    with the block. Several may stand at the same time, and end in any order: the last one that
-    stands counts the calls.
+    and the file allow it; torch's own code runs otherwise. Ends with undo(), or as a context
+    manager with the block. Several may stand at the same time, and end in any order: the last one
+    that stands counts the calls.
 
     `loaded` and `saved` count the calls that went through transload, `served` is their sum;
     `left_to_torch` counts the others, `reasons` by the reason, in the words of

@@ -135,7 +135,8 @@ def _has_modes(torch: Any) -> bool:
 
 def _skips_data(torch: Any) -> bool:
     local = torch.serialization._serialization_tls
-    return bool(getattr(local, "skip_data", False) or getattr(local, "materialize_fake_tensors", False))
+    names = ("skip_data", "materialize_fake_tensors")
+    return any(getattr(local, name, False) for name in names)
 
 
 def _has_packages(serialization: Any) -> bool:
@@ -207,8 +208,10 @@ def require_saveable(
         raise Left("pickle protocols other than 2", pickle_protocol)
     if not is_path(f) and not all(callable(getattr(f, name, None)) for name in ("write", "flush")):
         raise Left("a file object without write or flush")
-    if _skips_data(torch) or _has_modes(torch):
-        raise Left("skip_data" if _skips_data(torch) else "a default device or mode that torch applies")
+    if _skips_data(torch):
+        raise Left("skip_data")
+    if _has_modes(torch):
+        raise Left("a default device or mode that torch applies")
     config = _config(torch)
     if config and config.save.storage_alignment != 64:
         raise Left("another storage_alignment", config.save.storage_alignment)

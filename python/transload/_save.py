@@ -87,14 +87,11 @@ def save(
     return nbytes
 
 
-def _save_to_object(
-    obj: Any, file: Any, arrays: ModuleType, options: _core.SaveOptions
-) -> int:
-    if not callable(getattr(file, "write", None)) or isinstance(file, io.TextIOBase):
-        raise TypeError(
-            "a path or a binary file object with write() is expected, not "
-            + ("a file opened in text mode" if isinstance(file, io.TextIOBase) else type(file).__name__)
-        )
+def _save_to_object(obj: Any, file: Any, arrays: ModuleType, options: _core.SaveOptions) -> int:
+    is_text = isinstance(file, io.TextIOBase)
+    if is_text or not callable(getattr(file, "write", None)):
+        found = "a file opened in text mode" if is_text else type(file).__name__
+        raise TypeError(f"a path or a binary file object with write() is expected, not {found}")
     nbytes: int = _core.save_stream(obj, _writer(file), arrays, options)
     if callable(getattr(file, "flush", None)):
         file.flush()
@@ -113,7 +110,7 @@ def _writer(file: Any) -> Callable[[memoryview], None]:
             if type(done) is not int or not 0 <= done < len(view):
                 return  # objects that return nothing write all
             if done == 0:
-                raise _core.IoError(f"{type(file).__name__}.write() wrote none of {len(view)} bytes")
+                raise _core.IoError(f"{type(file).__name__}: write() took none of {len(view)} bytes")
             view = view[done:]
 
     return write

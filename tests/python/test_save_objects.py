@@ -238,11 +238,21 @@ def test_a_failure_of_a_file_object_comes_out(tmp_path):
 
     with pytest.raises(OSError, match="full"):
         transload.save(STATE, Full())
-    with pytest.raises(transload.IoError, match="wrote none"):
+    with pytest.raises(transload.IoError, match="took none"):
         transload.save(STATE, Writer(most=0))
     for wrong in (open(tmp_path / "t", "w"), object()):
         with pytest.raises(TypeError, match="binary file object"):
             transload.save(STATE, wrong)
+
+
+def test_options_count_for_a_file_object_too():
+    file = io.BytesIO()
+    transload.save(STATE, file, format="safetensors", values="drop", metadata={"by": "me"})
+    index = transload.open(io.BytesIO(file.getvalue()))
+    assert set(index) == {"a", "t", "b"} and index.metadata["by"] == "me"
+    part = io.BytesIO()
+    transload.save({"few": STATE["a"][10:20]}, part, compact=True, map_location="cuda:1")
+    assert len(part.getvalue()) < 5000 and transload.open(part).tensors["few"].location == "cuda:1"
 
 
 def test_nothing_is_written_to_a_file_object_if_the_object_is_refused():
