@@ -78,6 +78,11 @@ Scan scan(Opened& opened) {
     judge_array(whole, report);
     return report.finish("npy");
   }
+  if (format == &kTorchStream) {
+    ask_reader(*format, opened, report);
+    judge_torch_stream(whole, report);
+    return report.finish("legacy stream");
+  }
   if (format) {
     ask_reader(*format, opened, report);
     if (format == &kShards) scan_shards(opened, report);

@@ -12,7 +12,7 @@ import re
 import sys
 
 # From the top down. "" stands for the stories src/*.cc. src/nn is a library of its own, on top of the others.
-FOLDERS = ["nn", "", "format", "scan", "transfer", "plan", "pickle", "archive", "values", "device", "io", "types"]
+FOLDERS = ["nn", "", "format", "scan", "transfer", "plan", "archive", "pickle", "values", "device", "io", "types"]
 # Only the engine, the stories and nn know devices: the rest, the plan above all, works where there is none.
 KNOW_DEVICES = {"nn", "", "transfer", "device"}
 CHECKED = ["src", "cli", "python", "include"]

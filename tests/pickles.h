@@ -41,22 +41,23 @@ inline std::string pickle(const std::string& value) {
   return op(Opcode::PROTO, 2) + value + op(Opcode::STOP);
 }
 
-// ("storage", class, key, location, numel) of torch.FloatStorage on the CPU.
-inline std::string storage(std::string_view key, std::int64_t numel) {
+// ("storage", class, key, location, numel) of torch.FloatStorage on the CPU; `last`: what the legacy stream has behind.
+inline std::string storage(std::string_view key, std::int64_t numel, const std::string& last = "") {
   return tuple(text("storage") + global("torch", "FloatStorage") + text(key) + text("cpu") +
-               number(numel)) +
+               number(numel) + last) +
          op(Opcode::BINPERSID);
 }
 inline std::string ordered_dict() {
   return global("collections", "OrderedDict") + op(Opcode::EMPTY_TUPLE) + op(Opcode::REDUCE);
 }
 // The arguments of _rebuild_tensor_v2, for a tensor of one dimension.
-inline std::string tensor_arguments(std::string_view key, std::int64_t numel) {
-  return storage(key, numel) + number(0) + tuple(number(numel)) + tuple(number(1)) +
+inline std::string tensor_arguments(std::string_view key, std::int64_t numel,
+                                    const std::string& last = "") {
+  return storage(key, numel, last) + number(0) + tuple(number(numel)) + tuple(number(1)) +
          op(Opcode::NEWFALSE) + ordered_dict();
 }
-inline std::string tensor(std::string_view key, std::int64_t numel) {
-  return called(global("torch._utils", "_rebuild_tensor_v2"), tensor_arguments(key, numel));
+inline std::string tensor(std::string_view key, std::int64_t numel, const std::string& last = "") {
+  return called(global("torch._utils", "_rebuild_tensor_v2"), tensor_arguments(key, numel, last));
 }
 
 struct Read {

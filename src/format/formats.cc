@@ -7,7 +7,7 @@ namespace transload {
 namespace {
 
 // The first that recognizes a file reads it, so the strictest come first.
-const Format* const kFormats[] = {&kNpz, &kTorchZip, &kSafetensors, &kNpy, &kShards};
+const Format* const kFormats[] = {&kNpz, &kTorchZip, &kTorchStream, &kSafetensors, &kNpy, &kShards};
 
 }  // namespace
 

@@ -79,6 +79,7 @@ constexpr GlobalRow kRows[] = {
     {"torch._utils", "_rebuild_meta_tensor_no_storage", made_by_reader, Constructor::meta_tensor},
     {"torch._tensor torch.tensor", "_rebuild_from_type_v2", made_by_reader, Constructor::from_type},
     {"torch.nn.parameter", "Parameter", made_by_reader, Constructor::parameter},
+    {"torch.autograd.variable", "Variable", made_by_reader, Constructor::variable},
     {"_codecs", "encode", made_by_reader, Constructor::encode},
     {"builtins __builtin__", "bytes", made_by_reader, Constructor::bytes},
     {"builtins __builtin__", "bytearray", made_by_reader, Constructor::bytearray},
@@ -104,9 +105,9 @@ constexpr GlobalRow kRows[] = {
     {"torch.nested._internal.nested_tensor", "_rebuild_njt", from_arguments},
     // restore_type_tag returns its argument, which may be anything.
     {"torch.jit._pickle",
-     "restore_type_tag build_intlist build_tensorlist build_doublelist build_boollist "
-     "build_tensor_from_id",
-     torchscript},
+     "restore_type_tag build_intlist build_tensorlist build_doublelist build_boollist", torchscript,
+     Constructor::type_tag},
+    {"torch.jit._pickle", "build_tensor_from_id", torchscript},
 
     // Values that a model holds
     {"builtins __builtin__", "getattr", kept_as_value, Constructor::attribute},
@@ -114,6 +115,10 @@ constexpr GlobalRow kRows[] = {
     {"torch.nn.functional torch._C._nn", kActivations, kept_as_value},
     {"torch._C", "_VariableFunctionsClass", kept_as_value},
     {"torch", "ScriptObject", needed_class},
+    // Names of the past that whole modules of old files hold: they make objects that do nothing.
+    {"torch.nn.backends.thnn", "_get_thnn_function_backend", needed_class},
+    {"torch.nn.backends.thnn", "THNNFunctionBackend", needed_class},
+    {"torch.backends.cudnn.rnn", "Unserializable", needed_class},
 
     // Code. What makes code or processes does so wherever it is found: a module has all that it imports.
     {"torch._tensor", "_rebuild_from_type", code, Constructor::from_type_old},
@@ -187,6 +192,13 @@ const GlobalRow* find_row(std::string_view module, std::string_view name) {
   return row == std::end(kRows) ? nullptr : row;
 }
 
+// "torch.FloatTensor": what old files call a tensor's type
+bool is_tensor_class(std::string_view module, std::string_view name) {
+  return (module == "torch" || module == "torch.cuda" || module == "torch.sparse") &&
+         name.ends_with("Tensor") &&
+         dtype_from_storage_class(std::string(name.substr(0, name.size() - 6)) + "Storage");
+}
+
 bool is_data_type(std::string_view module, std::string_view name) {
   const auto is_storage = [](std::string_view text) {
     return dtype_from_storage_class(text) || text == "UntypedStorage" || text == "TypedStorage";
@@ -194,11 +206,7 @@ bool is_data_type(std::string_view module, std::string_view name) {
   if (module == "torch" || module == "torch.storage" || module == "torch.cuda") {
     if (is_storage(name)) return true;
   }
-  // "torch.FloatTensor": what old files call a tensor's type
-  if ((module == "torch" || module == "torch.cuda" || module == "torch.sparse") &&
-      name.ends_with("Tensor"))
-    return dtype_from_storage_class(std::string(name.substr(0, name.size() - 6)) + "Storage")
-        .has_value();
+  if (is_tensor_class(module, name)) return true;
   return (module == "torch" || module == "numpy") && dtype_from_name(name).has_value();
 }
 
@@ -252,8 +260,9 @@ GlobalKind kind_of_global(std::string_view module, std::string_view name) {
 }
 
 Constructor constructor_of(std::string_view module, std::string_view name) {
-  const GlobalRow* const row = find_row(module, name);
-  return row ? row->constructor : Constructor::none;
+  if (const GlobalRow* const row = find_row(module, name)) return row->constructor;
+  return is_tensor_class(module, name) && module != "torch.sparse" ? Constructor::tensor_class
+                                                                   : Constructor::none;
 }
 
 Judgement judge_global(std::string_view module, std::string_view name, PickleUse::How how) {

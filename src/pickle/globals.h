@@ -45,6 +45,9 @@ enum class Constructor : std::uint8_t {
   meta_tensor,
   from_type,      // torch/_tensor.py, _rebuild_from_type_v2: calls its first argument
   from_type_old,  // _rebuild_from_type, PyTorch 1.7 to 1.11: calls its first argument, not read
+  variable,       // before PyTorch 0.4
+  tensor_class,   // torch.FloatTensor(): PyTorch 0.1.10, whose state is the tensor
+  type_tag,       // TorchScript: returns its first argument
   // Inert objects that hold tensors
   quantized,
   sparse,

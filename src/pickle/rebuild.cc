@@ -58,7 +58,15 @@ NodeId TorchObjects::call(NodeId callable, NodeId arguments, Made made) {
     case Constructor::meta_tensor:
       return tensors_.make_meta_tensor(a);
     case Constructor::parameter:
-      return tensors_.make_parameter(a);
+    case Constructor::variable:
+      if (a.empty()) return inert(callable, arguments, made);  // its state is the whole of it
+      value = constructor == Constructor::parameter ? tensors_.make_parameter(a)
+                                                    : tensors_.make_variable(a);
+      if (a.size() == 1) expecting_state_.insert(value);
+      return value;
+    case Constructor::type_tag:
+      if (!a.empty()) return a[0];
+      return inert(callable, arguments, made);
     case Constructor::parameter_with_state:
       return make_parameter_with_state(a);
     case Constructor::from_type:
@@ -158,7 +166,40 @@ void TorchObjects::refuse_objects(NodeId callable) const {
       ", which is not plain data; without refuse_objects it is kept as an inert object");
 }
 
+// The states of tensors, Parameters and Variables before PyTorch 0.4. The value changes where it is: others refer to it.
+bool TorchObjects::set_old_state(NodeId target, NodeId state) {
+  if (!is(state, ValueKind::tuple)) return false;
+  const std::vector<NodeId> s = copy_of(state);
+  if (expecting_state_.contains(target)) {  // (requires_grad, volatile, hooks)
+    if (s.size() != 3 || !is(s[1], ValueKind::boolean)) return false;
+    tensors_.set_requires_grad(target, s[0]);
+    expecting_state_.erase(target);
+    return true;
+  }
+  if (!is(target, ValueKind::object) || !nodes_.items(nodes_.items(target)[kArguments]).empty())
+    return false;
+  switch (constructor_of_node(nodes_.items(target)[kCallable])) {
+    case Constructor::tensor_class:  // (storage, storage offset, shape, stride)
+      nodes_.become(target, tensors_.make_tensor(s, Constructor::tensor_v0));
+      return true;
+    case Constructor::parameter:
+    case Constructor::variable: {  // (tensor, creator, hooks, requires_grad, volatile)
+      if (s.size() != 5) return false;
+      const bool is_parameter =
+          constructor_of_node(nodes_.items(target)[kCallable]) == Constructor::parameter;
+      const NodeId made =
+          is_parameter ? tensors_.make_parameter(std::span(s).first(1)) : tensors_.make_variable(s);
+      tensors_.set_requires_grad(made, s[3]);
+      nodes_.become(target, made);
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
 void TorchObjects::build(NodeId target, NodeId state) {
+  if (set_old_state(target, state)) return;
   const bool has_state = is(target, ValueKind::object) ||
                          // Its __dict__: `_metadata` of a state dict
                          (is(target, ValueKind::ordered_dict) && is_dict(nodes_.kind(state)));

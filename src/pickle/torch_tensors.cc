@@ -72,14 +72,20 @@ NodeId TorchTensors::make_tensor(std::span<const NodeId> a, Constructor function
     storage.swap_nbytes = std::max(storage.swap_nbytes, info(row.dtype).swap_nbytes);
   }
   if (a.size() > least) set_metadata(row, a[least]);
+  const StorageView view = storages_.view_of(a[0]);
+  if (is_v3 && view.offset > 0)
+    throw FormatError("the tensor's dtype is given, but its storage is a part of another one");
   const Dims shape = dims_of(nodes_, a[2], "the tensor's shape"),
              stride = dims_of(nodes_, a[3], "the tensor's stride");
   try {  // the constructor checks that the tensor lies within its storage
-    Tensor(Storage(kMeta, nullptr, storage.nbytes, nullptr), row.dtype, shape, stride,
+    Tensor(Storage(kMeta, nullptr, view.nbytes, nullptr), row.dtype, shape, stride,
            row.storage_offset);
   } catch (const Error& error) {
     throw FormatError(std::string(error.what()) + " (storage \"" + storage.key + "\")");
   }
+  // Of a tensor without elements the offset may be anything: it stays what it is.
+  if (view.offset > 0 && std::ranges::find(shape, 0) == shape.end())
+    row.storage_offset += static_cast<std::int64_t>(view.offset);
   return nodes_.tensor(row, {shape.begin(), shape.size()}, {stride.begin(), stride.size()});
 }
 
@@ -99,6 +105,14 @@ NodeId TorchTensors::make_meta_tensor(std::span<const NodeId> a) {
   } catch (const Error& error) {
     throw FormatError(error.what());
   }
+  return nodes_.tensor(row, {shape.begin(), shape.size()}, {stride.begin(), stride.size()});
+}
+
+NodeId TorchTensors::make_variable(std::span<const NodeId> a) {
+  if (a.empty() || nodes_.kind(a[0]) != ValueKind::tensor)
+    throw FormatError("the Variable's first argument is not a tensor");
+  const Dims shape(nodes_.shape(a[0])), stride(nodes_.stride(a[0]));
+  const TensorRow row = nodes_.row(a[0]);
   return nodes_.tensor(row, {shape.begin(), shape.size()}, {stride.begin(), stride.size()});
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "archive/tar.h"
+#include "archive/torch_stream.h"
 #include "archive/zip_read.h"
 #include "transload/error.h"
 
@@ -200,6 +201,23 @@ std::string judge_archives(const Part& part, Report& report, const KnownOffsets&
     rest.file = part_of(rest.file, 0, begin, rest.file.name);
   }
   return is_one ? format : "archives";
+}
+
+void judge_torch_stream(const Part& part, Report& report) {
+  TorchStream stream(part.file);
+  std::uint64_t end = 0;
+  for (const Member& member : stream.members()) {
+    judge_leftover(
+        {part_of(part.file, member.data_offset, member.nbytes, part.file.name),
+         part.label() + std::string(member.name), part.offset + member.data_offset, part.depth + 1},
+        report);
+    end = member.data_offset + member.nbytes;
+  }
+  if (stream.damage().empty()) return;
+  // A loader runs the pickle that breaks off as far as it goes.
+  judge_leftover({part_of(part.file, end, part.file.nbytes() - end, part.file.name), part.member,
+                  part.offset + end, part.depth},
+                 report);
 }
 
 void judge_tar(const Part& part, Report& report) {

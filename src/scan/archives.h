@@ -20,6 +20,9 @@ std::string judge_archives(const Part& part, Report& report, const KnownOffsets&
 std::string judge_archive(Container& zip, const Part& part, Report& report,
                           const KnownOffsets& known);
 
+// Judges PyTorch's legacy stream: each of its pickles. What lies behind the storages is another stream, perhaps.
+void judge_torch_stream(const Part& part, Report& report);
+
 // Judges PyTorch's tar, before 0.1.10: pickles with storages between them.
 void judge_tar(const Part& part, Report& report);
 

@@ -359,3 +359,14 @@ def test_whole_optimizers_that_have_stepped(tmp_path):
         parameters = list(again["layer"].parameters())
         assert list(again["optimizer"].state) == parameters[: len(again["optimizer"].state)]
         same(optimizer.state_dict(), again["optimizer"].state_dict())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_random_state_dict_comes_back_from_the_legacy_stream(seed, tmp_path, transload):
+    rng = random.Random(seed)
+    saved = random_dict(rng, 3, [])
+    protocol = rng.choice([2, 3, 4, 5])
+    torch.save(saved, tmp_path / "in.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    transload("convert", tmp_path / "in.pt", tmp_path / "out.pt")
+    torch.save(saved, tmp_path / "zip.pt")  # PyTorch cannot read all that it writes as a stream
+    same(torch.load(tmp_path / "zip.pt", weights_only=False), torch.load(tmp_path / "out.pt", weights_only=True))
