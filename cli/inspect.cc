@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
@@ -70,10 +71,21 @@ std::string tensor_line(const Index& index, const Value& value,
   return line;
 }
 
+// Returns the state dict of a module that was pickled whole.
+std::optional<Value> state_dict_of(const Value& value) {
+  if (!value.is(ValueKind::object)) return std::nullopt;
+  return value.object().state_dict;
+}
+
 std::string value_line(const Index& index, const Value& value, bool is_plain,
                        const std::vector<std::vector<std::string>>& names) {
   constexpr std::size_t kMaxChars = 100;
   if (value.is(ValueKind::tensor)) return tensor_line(index, value, names);
+  if (const auto state = state_dict_of(value)) {
+    const Value callable = value.object().callable;
+    return fmt::format("module {}, state dict of {}", printable(str(callable, kMaxChars)),
+                       state->size());
+  }
   if (!is_container(value) || is_plain) return str(value, kMaxChars);
   return fmt::format("{} of {}", name(value.kind()), value.size());
 }
@@ -90,6 +102,12 @@ StateDict tagged_contents(const Index& index) {
   return index.contents.over(std::move(storages));
 }
 
+// Returns whether the tensors of a program are its constants: it was frozen.
+bool are_constants(const Index& index) {
+  const std::vector<NamedTensor> tensors = index.contents.tensors();
+  return !tensors.empty() && tensors.front().name.starts_with("CONSTANTS.");
+}
+
 // Returns a note if the suffix belongs to another format, because other programs choose the format
 // by the suffix.
 std::string note_on_suffix(const Index& index) {
@@ -103,7 +121,10 @@ std::string note_on_suffix(const Index& index) {
   if (index.format == "torchscript")
     return "  (note) TorchScript: a program for torch.jit.load. Its code is not run; its tensors "
            "are "
-           "listed\n";
+           "listed\n" +
+           std::string(are_constants(index) ? "  (note) its weights are constants of the program, "
+                                              "by the names that the code has for them\n"
+                                            : "");
   return "";
 }
 
@@ -112,7 +133,10 @@ void print_tree(const Index& index) {
   const std::vector<std::vector<std::string>> names = names_by_storage(contents);
   constexpr std::size_t kLongList = 64;
   std::unordered_map<std::uint32_t, bool>
-      plain_lists;  // by value, as a long list may occur in many places
+      plain_lists;                     // by value, as a long list may occur in many places
+  std::vector<std::uint32_t> modules;  // the state dicts of those that were printed
+  constexpr std::size_t kNotInside = std::numeric_limits<std::size_t>::max();
+  std::size_t state_dict_depth = kNotInside;  // which adds no level
   walk(contents, [&](const VisitedValue& place) {
     const auto is_plain = [&] {
       if (!is_container(place.value) || place.value.size() < kLongList)
@@ -121,6 +145,13 @@ void print_tree(const Index& index) {
       if (is_new) known->second = is_plain_list(place.value);
       return known->second;
     }();
+    // The state dict of a module stands where the module does.
+    const bool is_state_dict = place.part.empty() && place.depth > 0 && !modules.empty() &&
+                               modules.back() == place.value.id();
+    if (is_state_dict) state_dict_depth = place.depth;
+    if (is_state_dict) return true;
+    if (place.depth <= state_dict_depth) state_dict_depth = kNotInside;
+    if (const auto state = state_dict_of(place.value)) modules.push_back(state->id());
     if (place.depth == 0) {
       std::cout << printable(index.files.front().name) << ": " << index.format << ", "
                 << value_line(index, place.value, is_plain, names) << "\n";
@@ -130,10 +161,11 @@ void print_tree(const Index& index) {
                   << "\n";
     } else {
       constexpr std::size_t kMaxIndent = 40;
-      std::cout << std::string(2 * std::min(place.depth, kMaxIndent), ' ') << printable(place.part)
+      const std::size_t depth = place.depth - (state_dict_depth == kNotInside ? 0 : 1);
+      std::cout << std::string(2 * std::min(depth, kMaxIndent), ' ') << printable(place.part)
                 << ": " << value_line(index, place.value, is_plain, names) << "\n";
     }
-    return !is_plain && is_container(place.value);
+    return (!is_plain && is_container(place.value)) || state_dict_of(place.value);
   });
 
   struct Total {

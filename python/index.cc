@@ -151,15 +151,22 @@ std::string kind_of(const Checkpoint& checkpoint, Number number) {
   return std::string(name(Value(index->contents, number).kind()));
 }
 
+// A value that is chosen by name: of a module that was pickled whole, its state dict.
+Number chosen(const Value& value) {
+  if (!value.is(ValueKind::object)) return value.id();
+  const auto state = value.object().state_dict;
+  return state ? state->id() : value.id();
+}
+
 Number entry_of(const Checkpoint& checkpoint, Number number, std::size_t i) {
   const auto index = checkpoint.index();
-  return Value(index->contents, number).entry(i).second.id();
+  return chosen(Value(index->contents, number).entry(i).second);
 }
 
 // Throws Error that lists the parts that exist.
 Number at_path(const Checkpoint& checkpoint, Number number, const std::string& path) {
   const auto index = checkpoint.index();
-  return Value(index->contents, number).at_path(path).id();
+  return chosen(Value(index->contents, number).at_path(path));
 }
 
 std::vector<std::pair<std::string, Number>> tensors_of(const Checkpoint& checkpoint) {
@@ -326,7 +333,7 @@ void define_index(nb::module_& module) {
       .def_prop_ro(
           "locations", [](const Checkpoint& c) { return c.index()->locations; },
           "The tags of the devices that storages were saved on.")
-      .def_prop_ro("root", [](const Checkpoint& c) { return c.index()->contents.root().id(); })
+      .def_prop_ro("root", [](const Checkpoint& c) { return chosen(c.index()->contents.root()); })
       .def_prop_ro("pickle_protocol",
                    [](const Checkpoint& c) { return c.index()->pickle_protocol; })
       .def("named_classes", [](const Checkpoint& c) { return named_classes(c.index()->contents); })

@@ -86,7 +86,9 @@ RecoverResult recover(const std::filesystem::path& from, const std::filesystem::
 
   std::vector<bool> lost;
   for (const std::string& why : why_lost) lost.push_back(!why.empty());
-  const StateDict kept = without(index.contents, lost);
+  const StateDict kept =
+      select(without(index.contents, lost), {}, PlainValues::keep,
+             options.allow_objects ? Modules::as_objects : Modules::as_state_dicts);
   RecoverResult result = report(index, kept, why_lost);
   if (result.intact == 0 && !result.lost.empty()) {
     throw FormatError(from.string() + ": none of its " + std::to_string(result.lost.size()) +

@@ -76,7 +76,9 @@ const Format& format_to_write(const std::filesystem::path& path, const std::stri
 StateDict select_to_write(const StateDict& state, const Format& format,
                           const SaveOptions& options) {
   const bool is_selecting = options.values == PlainValues::automatic && format.is_tensors_only;
-  return select(state, options.select, is_selecting ? PlainValues::select : options.values);
+  // A module is written as an object only where objects are.
+  return select(state, options.select, is_selecting ? PlainValues::select : options.values,
+                options.allow_objects ? Modules::as_objects : Modules::as_state_dicts);
 }
 
 Layout lay_out(const Format& format, const StateDict& state, std::span<const std::string> tags,

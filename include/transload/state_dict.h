@@ -135,6 +135,8 @@ struct ObjectParts {
   Value arguments;  // most often a tuple; by_new_with_keywords: of a tuple and a dict
   std::optional<Value> list_items{};  // the values that were appended to it
   std::optional<Value> dict_items{};  // the entries that were set in it
+  // Of a torch.nn.Module, or of a program's: as its state_dict() would be.
+  std::optional<Value> state_dict{};
   std::optional<Value> state{};       // what its attributes were set from: a dict, or a tuple
   Made made = Made::by_call;
 };

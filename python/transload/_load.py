@@ -48,7 +48,9 @@ def load(
     map_location: as torch's (None: where it was saved), and rules over keys:
         {"encoder.*": "cuda:0"}, "auto". A key of a dict that is a tag of the file, or a device's
         name, is where storages were saved; any other is a pattern of tensors' names.
-    at: the part of a checkpoint that is meant: "model_state_dict". Names begin there.
+    at: the part of a checkpoint that is meant: "model_state_dict". Names begin there. Where it is a
+        module that was pickled whole, its state dict is returned; so it is for a file that holds a
+        module.
     keys: these tensors, by name (KeyError if one is not there); keep, drop: patterns of names,
         where * stands for any text. A name is the keys from the root, joined by "/". Values that
         are not tensors stay. Of a model in shards only the files that hold these need be there.

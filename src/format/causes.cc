@@ -371,6 +371,9 @@ std::string cause_of_archive(ZipContainer& zip) {
       {"archive_format",
        "this is a program of torch.export, which torch.export.load opens; save its state_dict() "
        "with torch.save"},
+      {"model.json",
+       "this is TorchScript of PyTorch 1.0 to 1.3, which is not read; PyTorch 1.4 opens it, and "
+       "torch.jit.save writes it again"},
       {"model.weights.h5",
        "this is a model of Keras, which is not read; keras.models.load_model "
        "opens it"},

@@ -10,6 +10,8 @@
 #include "format/safetensors.h"
 #include "plan/box.h"
 #include "transload/error.h"
+#include "types/quotes.h"
+#include "values/modules.h"
 #include "values/node_table.h"
 
 namespace transload::safetensors {
@@ -124,6 +126,10 @@ class SafetensorsLayout {
   }
 
   [[noreturn]] void refuse_value(std::string_view key, const Value& value) const {
+    if (state_dict_or_self(nodes_, value.id()) != value.id()) {
+      refuse(key, "is a module; safetensors holds a flat dict of tensors. `at` = " +
+                      in_quotes(key) + " selects its state dict");
+    }
     bool has_parts = false;  // that hold tensors themselves
     for (std::size_t i = 0; i < state_.size() && !has_parts; ++i) {
       const Value part = state_.root().entry(i).second;

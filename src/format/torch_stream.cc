@@ -12,6 +12,7 @@
 #include "format/format.h"
 #include "pickle/rebuild.h"
 #include "transload/error.h"
+#include "values/modules.h"
 
 namespace transload {
 namespace {
@@ -103,6 +104,7 @@ class StreamReader {
   }
 
   Index finish() {
+    add_state_dicts(*nodes_);
     index_.contents = StateDict(nodes_, meta_storages(index_));
     return std::move(index_);
   }

@@ -15,16 +15,18 @@
 #include <optional>
 
 #include "format/causes.h"
+#include "format/torchscript.h"
 #include "io/crc32.h"
 #include "io/file.h"
 #include "pickle/rebuild.h"
 #include "transload/error.h"
+#include "values/modules.h"
 
 namespace transload {
 namespace torch_zip {
 namespace {
 
-constexpr std::uint64_t kMaxMetadataNbytes = 1 << 16;
+constexpr std::uint64_t kMaxMetadataNbytes = 1 << 16, kMaxCodeNbytes = 64 << 20;
 constexpr int kMinVersion = 1, kMaxVersion = 10;   // caffe2/serialize/versions.h
 constexpr std::uint64_t kMostDeflateRatio = 1040;  // deflate makes at most 1032 bytes of one
 
@@ -56,11 +58,15 @@ class Reader {
     refuse_oddities();
     Member& pickle = find_pickle();
     check_version();
-    if (find("constants.pkl")) index_.format = "torchscript";  // torch.jit.save: with code
+    Member* const constants = find("constants.pkl");
+    if (constants) index_.format = "torchscript";  // torch.jit.save: with code
     const bool is_big_endian = read_byte_order();
     const std::string bytes = read_metadata(pickle, kMaxPickleNbytes);
     index_.storages.reserve(zip_.members().size());
-    const Values values = read_values(bytes, index_, options_, name_);
+    const Values values = read_values(bytes, index_, options_, name_,
+                                      constants ? PersistentIds::torchscript : PersistentIds::zip);
+    first_constant_ = index_.storages.size();
+    if (constants) name_program(*values.nodes, *constants);
     const std::vector<Member*> records = find_records();
     locate(records);
     refuse_oddities();
@@ -143,6 +149,21 @@ class Reader {
     }
   }
 
+  // The names of a program's tensors; of its constants, if all weights are.
+  void name_program(NodeTable& nodes, Member& constants) {
+    const bool has_tensors = !index_.storages.empty();
+    torchscript::add_state_dict(nodes, [&](const std::string& name) -> std::optional<std::string> {
+      Member* const member = find(name);
+      return member ? std::optional(read_metadata(*member, kMaxCodeNbytes)) : std::nullopt;
+    });
+    if (has_tensors) return;
+    const std::string bytes = read_metadata(constants, kMaxPickleNbytes);
+    const std::string where = name_ + ": constants.pkl";
+    TorchObjects objects(nodes, index_, options_, where, PersistentIds::torchscript);
+    torchscript::add_state_dict_of_constants(
+        nodes, read_pickle(std::as_bytes(std::span(bytes)), nodes, objects, where).root);
+  }
+
   bool read_byte_order() {
     Member* const member = find("byteorder");
     if (!member) return false;
@@ -156,19 +177,21 @@ class Reader {
   std::vector<Member*> find_records() {
     std::vector<Member*> records;
     records.reserve(index_.storages.size());
-    std::string name = begin_ + "data/";
-    const std::size_t prefix = name.size();
-    for (const StoredStorage& storage : index_.storages) {
-      name.resize(prefix);
+    std::string name = begin_;
+    for (std::size_t i = 0; i < index_.storages.size(); ++i) {
+      const StoredStorage& storage = index_.storages[i];
+      name.resize(begin_.size());
+      name += i < first_constant_ ? "data/" : "constants/";
       name += storage.key;
       records.push_back(zip_.find(name));
-      check_record(records.back(), storage);
+      check_record(records.back(), storage, std::string_view(name).substr(begin_.size()));
     }
     return records;
   }
 
-  void check_record(const Member* record, const StoredStorage& storage) const {
-    const auto label = [&] { return "storage \"data/" + storage.key + "\" "; };
+  void check_record(const Member* record, const StoredStorage& storage,
+                    std::string_view name) const {
+    const auto label = [&] { return "storage \"" + std::string(name) + "\" "; };
     if (!record) fail(label() + "is mentioned by the pickle, but is not in the file");
     if (record->nbytes != storage.nbytes) {
       fail(label() + "has " + std::to_string(record->nbytes) + " bytes, but the pickle says " +
@@ -224,6 +247,7 @@ class Reader {
   const OpenOptions& options_;
   const std::string begin_;  // of every member's name: the folder and '/'
   Index index_;
+  std::size_t first_constant_ = 0;  // of the storages in index_: those before are in data/
 };
 
 bool recognizes(Opened& opened) { return opened.zip() != nullptr; }
@@ -258,16 +282,17 @@ void refuse_several_archives(const File& file) {
 }
 
 Values read_values(std::string_view pickle, Index& index, const OpenOptions& options,
-                   const std::string& name) {
+                   const std::string& name, PersistentIds ids) {
   const auto nodes = std::make_shared<NodeTable>();
   nodes->reserve_for_pickle(pickle.size());
   const std::string where = name + ": data.pkl";
-  TorchObjects objects(*nodes, index, options, where);
+  TorchObjects objects(*nodes, index, options, where, ids);
   const ReadPickle found = read_pickle(std::as_bytes(std::span(pickle)), *nodes, objects, where);
   nodes->root = found.root;
   // Protocol 2 and later begin with the opcode PROTO and the number: CPython, Lib/pickletools.py.
   if (pickle.starts_with('\x80') && pickle.size() > 1)
     index.pickle_protocol = static_cast<unsigned char>(pickle[1]);
+  if (ids == PersistentIds::zip) add_state_dicts(*nodes);
   return {nodes, found.nbytes};
 }
 

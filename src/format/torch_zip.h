@@ -10,6 +10,7 @@
 
 #include "archive/container.h"
 #include "format/format.h"
+#include "pickle/torch_storages.h"
 #include "values/node_table.h"
 
 namespace transload::torch_zip {
@@ -24,7 +25,7 @@ struct Values {
 
 // Reads data.pkl; storages and their locations go to `index`. `name`: of the file, for errors.
 Values read_values(std::string_view pickle, Index& index, const OpenOptions& options,
-                   const std::string& name);
+                   const std::string& name, PersistentIds ids = PersistentIds::zip);
 
 // Fills pieces and contents. records: by storage, located; null where a storage's record is missing.
 void add_pieces(Index& index, const Values& values, std::span<Member* const> records,

@@ -8,6 +8,7 @@
 
 #include "transload/error.h"
 #include "types/quotes.h"
+#include "values/modules.h"
 #include "values/node_copy.h"
 #include "values/paths.h"
 #include "values/walk.h"
@@ -322,11 +323,13 @@ std::optional<std::string> selected_name(const Selection& select, std::string_vi
   return std::string(name);
 }
 
-StateDict select(const StateDict& contents, const Selection& selection, PlainValues values) {
+StateDict select(const StateDict& contents, const Selection& selection, PlainValues values,
+                 Modules modules) {
   const bool all = selection.keep.empty() && selection.drop.empty() && selection.rename.empty() &&
                    values != PlainValues::drop;
-  if (all && selection.at.empty()) return contents;
-  const NodeId root = part_at(contents, selection.at).id();
+  NodeId root = part_at(contents, selection.at).id();
+  if (modules == Modules::as_state_dicts) root = state_dict_or_self(contents.nodes(), root);
+  if (all && root == contents.nodes().root) return contents;
   const auto storages = contents.storages();
   return {Selector(contents, selection, {}, values).run(root), {storages.begin(), storages.end()}};
 }

@@ -2,6 +2,7 @@
 // values and planning what to do with their bytes.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,8 +35,12 @@ Value part_at(const StateDict& contents, std::string_view at);
 //
 // `values` says what becomes of other values: unless they are all kept, a container that is left
 // with nothing goes too.
+//
+// Where the part itself is a module that was pickled whole, its state dict is meant
+// (values/modules.h), unless `modules` says that it stays an object.
+enum class Modules : std::uint8_t { as_state_dicts, as_objects };
 StateDict select(const StateDict& contents, const Selection& selection,
-                 PlainValues values = PlainValues::keep);
+                 PlainValues values = PlainValues::keep, Modules modules = Modules::as_state_dicts);
 
 // Returns the contents without the tensors over the storages s with lost[s]: dicts lose the entry,
 // elsewhere None takes its place.

@@ -91,7 +91,7 @@ NodeId NodeTable::sequence(ValueKind kind, std::span<const NodeId> items) {
 }
 
 NodeId NodeTable::object(NodeId callable, NodeId arguments, Made made) {
-  const NodeId parts[] = {callable, arguments, kNoNode, kNoNode, kNoNode};
+  const NodeId parts[] = {callable, arguments, kNoNode, kNoNode, kNoNode, kNoNode};
   const std::uint64_t begin = refs_.size();
   refs_.insert(refs_.end(), std::begin(parts), std::end(parts));
   return add(ValueKind::object, static_cast<std::uint8_t>(made), std::size(parts), begin);
@@ -294,7 +294,7 @@ std::vector<std::uint32_t> NodeTable::mentions() const {
     const NodeId node = todo.back();
     todo.pop_back();
     if (node == kNoNode || ++counts[node] > 1) continue;
-    // An object's tensor parts are in its arguments too.
+    // An object's tensor parts and state dict are in its arguments and state too.
     const auto parts =
         kind(node) == ValueKind::object ? items(node).first(kTensorParts) : below(node);
     todo.insert(todo.end(), parts.begin(), parts.end());

@@ -53,8 +53,16 @@ constexpr bool has_text(ValueKind kind) {
 
 // The items of an object, in this order; kNoNode where it has none. An object that stands for a
 // tensor (sparse, quantized) has tensor parts: a dict from what is added to its name, as
-// "#indices", to the tensor.
-enum ObjectItem : std::size_t { kCallable, kArguments, kListItems, kDictItems, kTensorParts };
+// "#indices", to the tensor. A module has a state dict (modules.h). Both are made of what the object
+// holds anyway.
+enum ObjectItem : std::size_t {
+  kCallable,
+  kArguments,
+  kListItems,
+  kDictItems,
+  kTensorParts,
+  kStateDict
+};
 
 class NodeTable {
  public:
@@ -92,6 +100,7 @@ class NodeTable {
   NodeId sequence(ValueKind kind, std::span<const NodeId> items);
   NodeId object(NodeId callable, NodeId arguments, Made made);
   void set_parts(NodeId object, NodeId parts) { object_item(object, kTensorParts) = parts; }
+  void set_state_dict(NodeId object, NodeId dict) { object_item(object, kStateDict) = dict; }
   NodeId tensor(const TensorRow& row, std::span<const std::int64_t> shape,
                 std::span<const std::int64_t> stride);
   NodeId storage(std::uint32_t number, Dtype dtype, std::uint64_t numel);

@@ -40,6 +40,7 @@ ObjectParts Value::object() const {
           .arguments = *part(kArguments),
           .list_items = part(kListItems),
           .dict_items = part(kDictItems),
+          .state_dict = part(kStateDict),
           .state = attributes(),
           .made = nodes().made(id_)};
 }

@@ -104,6 +104,9 @@ class Search {
   // An object adds no level: what it holds stands where it does.
   void expand_object(const Step& step) {
     const ObjectContents contents = contents_of(nodes_, step.node);
+    // A module's attributes, as "_modules/0", are found behind the names of its state dict.
+    const NodeId state = nodes_.attributes(step.node);
+    if (nodes_.items(step.node)[kStateDict] != kNoNode && state != kNoNode) push(state, step.begin);
     for (std::size_t i = contents.count; i-- > 0;) {
       if (i > 0 || !contents.has_tensor_parts) push(contents.nodes[i], step.begin);
     }

@@ -33,6 +33,10 @@ ObjectContents contents_of(const NodeTable& nodes, NodeId object) {
   const auto add = [&](NodeId node) {
     if (node != kNoNode) contents.nodes[contents.count++] = node;
   };
+  if (items[kStateDict] != kNoNode) {
+    add(items[kStateDict]);
+    return contents;
+  }
   contents.has_tensor_parts = items[kTensorParts] != kNoNode;
   const NodeId state = nodes.attributes(object);
   add(contents.has_tensor_parts ? items[kTensorParts]

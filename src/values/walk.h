@@ -20,8 +20,8 @@ namespace transload {
 // Appends what a key adds to a name: a text as it is, other keys as Python prints them.
 void append_key(std::string& path, const NodeTable& nodes, NodeId key);
 
-// What an object holds at its own place: its tensor parts, else its state or arguments; its list
-// and dict items.
+// What an object holds at its own place: its state dict, if it is a module; else its tensor parts,
+// or its state or arguments, and its list and dict items.
 struct ObjectContents {
   std::array<NodeId, 3> nodes;
   std::size_t count = 0;
