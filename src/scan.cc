@@ -83,7 +83,8 @@ Scan scan(Opened& opened) {
     judge_torch_stream(whole, report);
     return report.finish("legacy stream");
   }
-  if (format) {
+  if (format == &kTorchTar) ask_reader(*format, opened, report);
+  if (format && format != &kTorchTar && format != &kPickle) {
     ask_reader(*format, opened, report);
     if (format == &kShards) scan_shards(opened, report);
     judge_polyglot(whole, report);

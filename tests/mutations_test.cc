@@ -9,6 +9,7 @@
 #include <cstring>
 #include <random>
 
+#include "archive/tar.h"
 #include "archive/zip_read.h"
 #include "fuzz/memory_file.h"
 #include "golden.h"
@@ -77,7 +78,7 @@ std::vector<Golden> read_goldens() {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(golden::kData)) {
     const std::string suffix = entry.path().extension();
     if (entry.is_regular_file() && entry.file_size() <= kMaxGoldenNbytes &&
-        (suffix == ".pt" || suffix == ".safetensors"))
+        (suffix == ".pt" || suffix == ".safetensors" || suffix == ".pkl"))
       paths.push_back(entry.path());
   }
   std::ranges::sort(paths);
@@ -196,8 +197,11 @@ std::string fault_of(const std::string& bytes, const std::filesystem::path& path
     if (std::strlen(error.what()) < 10) return "an error that says nothing";
     return "";
   }
-  if (bytes.starts_with("\x80")) return "";  // a legacy stream has no checksums
-  if (!bytes.starts_with("PK\3\4")) return fault_of_safetensors(bytes, state);
+  // Nothing else has checksums, or another reader here.
+  const bool is_safetensors =
+      bytes.size() > 8 && bytes[8] == '{' && bytes[0] != '\x80' && !is_tar(bytes);
+  if (is_safetensors) return fault_of_safetensors(bytes, state);
+  if (!bytes.starts_with("PK\3\4")) return "";
   if (!golden.is_checked || !other.is_checked) return "";
   const std::string found = digest(state);
   if (found == golden.digest || found == other.digest) return "";

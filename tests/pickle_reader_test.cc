@@ -207,6 +207,31 @@ TEST(PickleReader, KeysThatPythonWouldNotTake) {
   expect_error(kDict + kMark + kNone + op(Opcode::ADDITEMS), "of type dict, expected a set");
 }
 
+// The value of a pickle without PROTO, as protocols 0 and 1 write it.
+std::string old_value(const std::string& opcodes) { return value_of(opcodes + "."); }
+
+TEST(PickleReader, LinesOfProtocols0And1) {
+  EXPECT_EQ(old_value("(I7\nI-8\nI01\nI00\nt"), "(7, -8, True, False)");
+  EXPECT_EQ(old_value("(L0L\nL-1L\nL1180591620717411303424L\nL-1180591620717411303424L\nt"),
+            "(0, -1, 1180591620717411303424, -1180591620717411303424)");
+  EXPECT_EQ(old_value("(L255L\nL-128L\nL-129L\nL9223372036854775807L\nt"),
+            "(255, -128, -129, 9223372036854775807)");
+  EXPECT_EQ(old_value("(F1.5\nF-1e300\nFinf\nt"), "(1.5, -1e+300, inf)");
+  EXPECT_EQ(old_value("(S'a'\nS\"b\\x63\\n\"\nS'\\xff'\nt"), "('a', 'bc\\n', b'\\xff')");
+  EXPECT_EQ(old_value("V\xE9\\u20ac\\U0001F600\n"), "'\u00e9\u20ac\U0001F600'");
+  EXPECT_EQ(old_value("(I1\np0\ng0\nt"), "(1, 1)");
+  EXPECT_EQ(old_value("(I1\nim\nNet\n"), "<m.Net>(1,)");
+  EXPECT_EQ(old_value("(cm\nNet\nI1\no"), "<m.Net>(1,)");
+}
+
+TEST(PickleReader, LinesThatNoPicklerWritesAreRefused) {
+  for (const std::string line :
+       {"I 7\n", "I0x7\n", "I1_0\n", "I\n", "L\n", "L-L\n", "L1e5L\n", "F1.5x\n", "F\n", "Sa\n",
+        "S'a\n", "S'\\q'\n", "S'\\x4'\n", "V\\u12\n", "V\\Uffffffff\n", "I1\np-1\n", "gx\n"})
+    EXPECT_NE(error_of(line + "."), "no error") << line;
+  EXPECT_NE(error_of("L" + std::string(4301, '1') + "L\n.").find("4300"), std::string::npos);
+}
+
 TEST(PickleReader, OpcodesThatAreNotReadAreNamed) {
   const std::string old[] = {op(Opcode::INT, "1"),       op(Opcode::LONG, "1L"),
                              op(Opcode::FLOAT, "1"),     op(Opcode::STRING, "'a'"),

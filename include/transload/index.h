@@ -68,7 +68,7 @@ struct StoredStorage {
 
 // Reading gives pieces that exist; laying out for a save, pieces still to be written.
 struct Index {
-  std::string format;  // "torch_zip", "torch_stream", "torchscript", "safetensors", "shards"
+  std::string format;  // as list_formats() has it, or "torchscript"
   std::vector<File> files;
   std::vector<std::string> locations;            // "cuda:0": the tags saved with the storages
   std::vector<StoredStorage> storages;           // numbered as contents.storages()

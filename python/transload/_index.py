@@ -67,7 +67,7 @@ class Index(Mapping[Any, Any]):
 
     @property
     def format(self) -> str:
-        """The format's name: "torch_zip", "torch_stream", "torchscript", "safetensors" or "shards"."""
+        """The format's name: "torch_zip", "torch_stream", "torchscript", "safetensors", …."""
         return self._core.format
 
     @property

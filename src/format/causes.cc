@@ -30,9 +30,9 @@ constexpr std::string_view kLfs =
 constexpr std::string_view kGguf = "this is GGUF or GGML, a format of llama.cpp, which is not read";
 
 constexpr std::string_view kPickle =
-    "this is a bare pickle, not a file of torch.save; if it is the .metadata of a "
-    "torch.distributed.checkpoint, python -m torch.distributed.checkpoint.format_utils "
-    "dcp_to_torch FOLDER FILE makes it one";
+    "this begins as a bare pickle, but is not a whole one: it breaks off, or other bytes follow. "
+    "If "
+    "pickle.load reads it, save what it holds with torch.save";
 
 // Files by their first bytes, and the way out.
 struct Magic {
@@ -81,10 +81,6 @@ constexpr Magic kMagics[] = {
     {"\xFF\xFEP\0K\0\x03\0\x04\0"sv, kUtf16},
     {"UEsDB", "this is a zip archive in base64; decode it first, with base64 -d"},
     // Pickles.
-    {"\x80\x02\x8A\x0A\x6C\xFC\x9C\x46\xF9\x20\x6A\xA8\x50\x19\x2E",
-     "this is PyTorch's legacy stream (before 1.6, or saved with "
-     "_use_new_zipfile_serialization=False), which is not read yet; save it again: "
-     "torch.save(torch.load(path, map_location=\"cpu\"), new_path)"},
     {"\x80\x01", kPickle},
     {"\x80\x02", kPickle},
     {"\x80\x03", kPickle},
@@ -305,7 +301,7 @@ bool is_converted_safetensors(std::string_view head) {
 std::string cause_of_unmarked(std::string_view head, std::uint64_t nbytes) {
   if (is_tar(head)) {
     return "this is a tar; unpack it first, with tar -xf. (PyTorch before 0.1.10 saved models as "
-           "tar: load it with PyTorch 2.5 or older, and save it again)";
+           "tar, with the members pickle, storages and tensors, which this one does not have)";
   }
   if (is_onnx(head, nbytes)) return "this is ONNX, a graph with its weights, which is not read";
   if (is_zlib(head)) {

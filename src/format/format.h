@@ -45,7 +45,7 @@ struct Format {
   bool is_tensors_only = false;  // it cannot hold other values
 };
 
-extern const Format kTorchZip, kTorchStream, kSafetensors, kNpy, kNpz, kShards;
+extern const Format kTorchZip, kTorchStream, kTorchTar, kSafetensors, kNpy, kNpz, kShards, kPickle;
 
 // Storages without bytes for those of an index: each has an identity of its own, so that shared ones can be told.
 std::vector<Storage> meta_storages(const Index& index);

@@ -7,7 +7,8 @@ namespace transload {
 namespace {
 
 // The first that recognizes a file reads it, so the strictest come first.
-const Format* const kFormats[] = {&kNpz, &kTorchZip, &kTorchStream, &kSafetensors, &kNpy, &kShards};
+const Format* const kFormats[] = {&kNpz,         &kTorchZip, &kTorchStream, &kTorchTar,
+                                  &kSafetensors, &kNpy,      &kShards,      &kPickle};
 
 }  // namespace
 

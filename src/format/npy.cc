@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "format/format.h"
+#include "format/numpy_dtypes.h"
 #include "io/crc32.h"
 #include "io/file.h"
 #include "transload/error.h"
@@ -108,19 +109,12 @@ class HeaderParser {
       throw UnsafePickleError(where_ +
                               "an array of Python objects, which NumPy unpickles; it is not read");
     }
-    constexpr std::pair<std::string_view, Dtype> kDtypes[] = {
-        {"b1", Dtype::boolean},   {"i1", Dtype::int8},       {"i2", Dtype::int16},
-        {"i4", Dtype::int32},     {"i8", Dtype::int64},      {"u1", Dtype::uint8},
-        {"u2", Dtype::uint16},    {"u4", Dtype::uint32},     {"u8", Dtype::uint64},
-        {"f2", Dtype::float16},   {"f4", Dtype::float32},    {"f8", Dtype::float64},
-        {"c8", Dtype::complex64}, {"c16", Dtype::complex128}};
-    const auto* const found =
-        std::ranges::find(kDtypes, type, &std::pair<std::string_view, Dtype>::first);
-    if (found == std::end(kDtypes) || std::string_view("<>|=").find(descr[0]) == descr.npos) {
+    const auto found = dtype_from_numpy(type);
+    if (!found || std::string_view("<>|=").find(descr[0]) == descr.npos) {
       throw UnsupportedError(where_ + "dtype \"" + std::string(descr) +
                              "\", for which there is no dtype of tensors");
     }
-    header_.dtype = found->second;
+    header_.dtype = *found;
     header_.is_big_endian = descr[0] == '>';
   }
 

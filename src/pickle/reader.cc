@@ -5,6 +5,7 @@
 #include "pickle/marked_stack.h"
 #include "pickle/memo.h"
 #include "pickle/opcodes.h"
+#include "pickle/text_opcodes.h"
 #include "transload/error.h"
 #include "types/utf8.h"
 
@@ -94,15 +95,105 @@ class ContainerOpcodes {
   MarkedStack& stack_;
 };
 
+// The opcodes that ask the PickleObjects what becomes of a name, a call or a persistent id.
+class ObjectOpcodes {
+ public:
+  ObjectOpcodes(NodeTable& nodes, MarkedStack& stack, PickleObjects& objects,
+                std::uint64_t pickle_nbytes)
+      : nodes_(nodes),
+        stack_(stack),
+        objects_(objects),
+        pickle_nbytes_(pickle_nbytes),
+        most_nbytes_(nodes.nbytes() + kLeastMemory + kMemoryPerByte * pickle_nbytes) {}
+
+  void push_global(std::string_view module, std::string_view global_name) {
+    for (const std::string_view part : {module, global_name}) {
+      if (part.size() > kMaxName)
+        throw OpcodeError("has a name of more than " + std::to_string(kMaxName) + " bytes");
+      if (!is_python_utf8(part)) throw OpcodeError("has a name that is not UTF-8");
+      if (part.find('\n') != std::string_view::npos)
+        throw OpcodeError("has a name with a line break");
+    }
+    // Copies: a name from the stack lies in the table, which grows meanwhile.
+    stack_.push(objects_.global(std::string(module), std::string(global_name)));
+    check_memory();
+  }
+
+  void push_stack_global() {
+    const NodeId global_name = stack_.pop(), module = stack_.pop();
+    for (const NodeId part : {module, global_name}) {
+      if (nodes_.kind(part) != ValueKind::text)
+        throw OpcodeError("takes a name of type " + kind_name(nodes_, part) + ", expected str");
+    }
+    push_global(nodes_.as_text(module), nodes_.as_text(global_name));
+  }
+
+  void call(Made made) {
+    const NodeId arguments = stack_.pop(), callable = stack_.pop();
+    if (nodes_.kind(arguments) != ValueKind::tuple) {
+      throw OpcodeError("takes arguments of type " + kind_name(nodes_, arguments) +
+                        ", expected a tuple");
+    }
+    stack_.push(objects_.call(callable, arguments, made));
+    check_memory();
+  }
+
+  void call_with_keywords() {
+    const NodeId keywords = stack_.pop(), arguments = stack_.pop(), callable = stack_.pop();
+    const NodeId both[] = {arguments, keywords};
+    stack_.push(objects_.call(callable, nodes_.sequence(ValueKind::tuple, both),
+                              Made::by_new_with_keywords));
+    check_memory();
+  }
+
+  void build() {
+    const NodeId state = stack_.pop();
+    objects_.build(stack_.top(), state);
+  }
+
+  // INST: calls the class on the stack with the values above the mark below it. OBJ: the class is the first of them.
+  void call_with_values() {
+    const NodeId callable = stack_.pop();
+    call_values(callable, stack_.take_mark(), 0);
+  }
+  void call_first_value() {
+    const auto values = stack_.take_mark();
+    if (values.empty()) throw OpcodeError("needs a class above the mark");
+    call_values(values[0], values, 1);
+  }
+
+  void push_persistent(NodeId id) { stack_.push(objects_.persistent(id)); }
+
+  // A call takes a few bytes and can copy what was made before: a set of the items of a list, time and again.
+  void check_memory() const {
+    if (nodes_.nbytes() > most_nbytes_) {
+      throw FormatError("the values take more than " + std::to_string(most_nbytes_) +
+                        " bytes of memory, from " + std::to_string(pickle_nbytes_) +
+                        " bytes of pickle");
+    }
+  }
+
+ private:
+  void call_values(NodeId callable, std::span<const NodeId> values, std::size_t first) {
+    const NodeId arguments = nodes_.sequence(ValueKind::tuple, values.subspan(first));
+    stack_.drop(values.size());
+    stack_.push(objects_.call(callable, arguments, Made::by_call));
+    check_memory();
+  }
+
+  NodeTable& nodes_;
+  MarkedStack& stack_;
+  PickleObjects& objects_;
+  const std::uint64_t pickle_nbytes_, most_nbytes_;
+};
+
 class Machine {
  public:
   Machine(std::span<const std::byte> bytes, NodeTable& nodes, PickleObjects& objects)
       : decoder_(bytes),
         nodes_(nodes),
-        objects_(objects),
-        pickle_nbytes_(bytes.size()),
-        most_nbytes_(kLeastMemory + kMemoryPerByte * bytes.size()),
-        containers_(nodes, stack_) {}
+        containers_(nodes, stack_),
+        objects_(nodes, stack_, objects, bytes.size()) {}
 
   ReadPickle run() {
     while (next() != Opcode::STOP) execute();
@@ -144,7 +235,7 @@ class Machine {
         return memo_.append(stack_.top());
       case Opcode::BINGET:
       case Opcode::LONG_BINGET:
-        return push_memo();
+        return push_memo(now().number);
 
       case Opcode::NONE:
         return push(nodes_.none());
@@ -165,9 +256,10 @@ class Machine {
       case Opcode::BINUNICODE:
       case Opcode::SHORT_BINUNICODE:
       case Opcode::BINUNICODE8:
-      case Opcode::BINSTRING:  // Python 2's str: PyTorch loads it as UTF-8
-      case Opcode::SHORT_BINSTRING:
         return push_text();
+      case Opcode::BINSTRING:
+      case Opcode::SHORT_BINSTRING:
+        return push(text_or_bytes(nodes_, now().text));
       case Opcode::BINBYTES:
       case Opcode::SHORT_BINBYTES:
       case Opcode::BINBYTES8:
@@ -209,33 +301,43 @@ class Machine {
         return containers_.set_items(stack_.take_mark());
 
       case Opcode::GLOBAL:
-        return push_global(now().text, now().second_line);
+        return objects_.push_global(now().text, now().second_line);
       case Opcode::STACK_GLOBAL:
-        return push_stack_global();
+        return objects_.push_stack_global();
       case Opcode::REDUCE:
-        return call(Made::by_call);
+        return objects_.call(Made::by_call);
       case Opcode::NEWOBJ:
-        return call(Made::by_new);
+        return objects_.call(Made::by_new);
       case Opcode::NEWOBJ_EX:
-        return call_with_keywords();
+        return objects_.call_with_keywords();
       case Opcode::BUILD:
-        return build();
+        return objects_.build();
       case Opcode::BINPERSID:
-        return push(objects_.persistent(stack_.pop()));
+        return objects_.push_persistent(stack_.pop());
 
       case Opcode::INT:
       case Opcode::LONG:
       case Opcode::FLOAT:
       case Opcode::STRING:
       case Opcode::UNICODE:
+        require_text_protocol();
+        return push(value_of_line(nodes_, now()));
       case Opcode::PERSID:
-      case Opcode::INST:
-      case Opcode::OBJ:
+        require_text_protocol();
+        return objects_.push_persistent(text_or_bytes(nodes_, now().text));
       case Opcode::PUT:
+        require_text_protocol();
+        return memo_.put(number_of_line(now().text), stack_.top());
       case Opcode::GET:
-        throw OpcodeError(
-            "is of pickle protocol 0 or 1, which is not supported; save the model again with "
-            "protocol 2");
+        require_text_protocol();
+        return push_memo(number_of_line(now().text));
+      case Opcode::INST:
+        require_text_protocol();
+        objects_.push_global(now().text, now().second_line);
+        return objects_.call_with_values();
+      case Opcode::OBJ:
+        require_text_protocol();
+        return objects_.call_first_value();
       case Opcode::EXT1:
       case Opcode::EXT2:
       case Opcode::EXT4:
@@ -247,18 +349,18 @@ class Machine {
 
   void push(NodeId node) { stack_.push(node); }
 
-  void check_protocol() const {
+  void check_protocol() {
+    has_protocol_ = has_protocol_ || now().number > 1;
     if (now().number > kMaxPickleProtocol) {
       throw OpcodeError("names protocol " + std::to_string(now().number) +
                         ", the latest that is supported is " + std::to_string(kMaxPickleProtocol));
     }
   }
 
-  void push_memo() {
-    const NodeId* const found = memo_.find(now().number);
+  void push_memo(std::uint64_t number) {
+    const NodeId* const found = memo_.find(number);
     if (!found)
-      throw OpcodeError("reads memo entry " + std::to_string(now().number) +
-                        ", which was never stored");
+      throw OpcodeError("reads memo entry " + std::to_string(number) + ", which was never stored");
     push(*found);
   }
 
@@ -267,66 +369,20 @@ class Machine {
     push(nodes_.text(now().text));
   }
 
-  void push_global(std::string_view module, std::string_view global_name) {
-    for (const std::string_view part : {module, global_name}) {
-      if (part.size() > kMaxName)
-        throw OpcodeError("has a name of more than " + std::to_string(kMaxName) + " bytes");
-      if (!is_python_utf8(part)) throw OpcodeError("has a name that is not UTF-8");
-      if (part.find('\n') != std::string_view::npos)
-        throw OpcodeError("has a name with a line break");
-    }
-    // Copies: a name from the stack lies in the table, which grows meanwhile.
-    push(objects_.global(std::string(module), std::string(global_name)));
-    check_memory();
-  }
-
-  void push_stack_global() {
-    const NodeId global_name = stack_.pop(), module = stack_.pop();
-    for (const NodeId part : {module, global_name}) {
-      if (nodes_.kind(part) != ValueKind::text)
-        throw OpcodeError("takes a name of type " + kind_name(nodes_, part) + ", expected str");
-    }
-    push_global(nodes_.as_text(module), nodes_.as_text(global_name));
-  }
-
-  void call(Made made) {
-    const NodeId arguments = stack_.pop(), callable = stack_.pop();
-    if (nodes_.kind(arguments) != ValueKind::tuple) {
-      throw OpcodeError("takes arguments of type " + kind_name(nodes_, arguments) +
-                        ", expected a tuple");
-    }
-    push(objects_.call(callable, arguments, made));
-    check_memory();
-  }
-
-  void call_with_keywords() {
-    const NodeId keywords = stack_.pop(), arguments = stack_.pop(), callable = stack_.pop();
-    const NodeId both[] = {arguments, keywords};
-    push(objects_.call(callable, nodes_.sequence(ValueKind::tuple, both),
-                       Made::by_new_with_keywords));
-    check_memory();
-  }
-
-  void build() {
-    const NodeId state = stack_.pop();
-    objects_.build(stack_.top(), state);
-  }
-
-  // A call takes a few bytes and can copy what was made before: a set of the items of a list, time and again.
-  void check_memory() const {
-    if (nodes_.nbytes() > most_nbytes_) {
-      throw FormatError("the values take more than " + std::to_string(most_nbytes_) +
-                        " bytes of memory, from " + std::to_string(pickle_nbytes_) +
-                        " bytes of pickle");
+  // No pickler writes the opcodes of protocols 0 and 1 into a pickle of a later one.
+  void require_text_protocol() const {
+    if (has_protocol_) {
+      throw OpcodeError(
+          "is of pickle protocol 0 or 1, but the pickle says that it is of a later one");
     }
   }
 
   OpcodeDecoder decoder_;
   NodeTable& nodes_;
-  PickleObjects& objects_;
-  const std::uint64_t pickle_nbytes_, most_nbytes_;
+  bool has_protocol_ = false;  // PROTO said that the pickle is of protocol 2 or later
   MarkedStack stack_;
   ContainerOpcodes containers_;
+  ObjectOpcodes objects_;
   PickleMemo<NodeId> memo_;
 };
 

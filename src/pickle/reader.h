@@ -1,4 +1,4 @@
-// Reads a pickle (protocols 2 to 5) into a NodeTable. It is a closed machine: it imports nothing and calls nothing. Names
+// Reads a pickle (protocols 0 to 5) into a NodeTable. It is a closed machine: it imports nothing and calls nothing. Names
 // of classes and functions stay names; a PickleObjects decides what becomes of a name, a call or a persistent id.
 #pragma once
 

@@ -33,6 +33,9 @@ for path in sorted(data.rglob("*")):
                             seed(fuzzer, archive.read(name))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError):
             pass
+    elif path.suffix == ".pkl":
+        for fuzzer in ("pickle", "pickle_scan", "unpickler"):
+            seed(fuzzer, content)
     elif content[:1] == b"\x80":
         seed("pickle_scan", content)
     elif content[8:9] == b"{":

@@ -109,12 +109,16 @@ def test_a_random_state_dict_comes_back_the_same(seed, tmp_path, transload):
     same(want, torch.load(tmp_path / "out.pt", weights_only=True, mmap=True))
 
 
+# A part of a storage is a storage of its own in torch, which shares its bytes; here it is the whole and an offset.
+OTHER_STORAGES = {"synthetic_old_views.legacy.pt"}
+
+
 def fixtures(data):
     for folder in ("torch-1.13", "torch-2.13"):
         manifest = data / folder / "manifest.json"
         if manifest.exists():
             for entry in json.loads(manifest.read_text())["files"]:
-                if entry["file"].endswith(".zip.pt") and entry["expect"] == "load" and (data / folder / entry["file"]).exists():
+                if entry["file"].endswith((".zip.pt", ".legacy.pt")) and entry["file"] not in OTHER_STORAGES and entry["expect"] == "load" and (data / folder / entry["file"]).exists():
                     yield data / folder / entry["file"]
 
 
