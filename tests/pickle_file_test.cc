@@ -134,8 +134,8 @@ TEST(PickleFile, OnlyAWholePickleIsOne) {
   EXPECT_EQ(opened(whole).format, "pickle");
   EXPECT_NE(refusal(whole + "x").find("not a whole one"), std::string::npos);
   EXPECT_NE(refusal(whole.substr(0, 3)).find("not a whole one"), std::string::npos);
-  EXPECT_NE(refusal("hello, hello.").find("neither"), std::string::npos);
-  EXPECT_NE(refusal("NNNNNNNNN0000000.").find("neither"), std::string::npos);
+  EXPECT_NE(refusal("hello, hello.").find("text"), std::string::npos);
+  EXPECT_NE(refusal("NNNNNNNNN0000000.").find("text"), std::string::npos);
   EXPECT_NE(refusal(pickle(number(7))).find("not a model"),
             std::string::npos);  // opcodes, by chance
 }
