@@ -136,15 +136,22 @@ void define_options(nb::module_& module) {
               self->rename.push_back({pattern, new_name});
           },
           nb::kw_only(), nb::arg("at") = "", nb::arg("keep") = Names(), nb::arg("drop") = Names(),
-          nb::arg("rename") = Renames());
+          nb::arg("rename") = Renames())
+      .def(
+          "name_of",
+          [](const Selection& selection, const std::string& name) {
+            return selected_name(selection, name);
+          },
+          nb::arg("name"), "The name that a value gets, or None if it is not selected.");
   nb::class_<OpenOptions>(module, "OpenOptions", "What a pickle may contain.")
       .def(
           "__init__",
-          [](OpenOptions* self, bool refuse_objects, bool keep_calls, const Selection& select) {
-            new (self) OpenOptions{refuse_objects, keep_calls, select};
+          [](OpenOptions* self, bool refuse_objects, bool keep_calls, const Selection& select,
+             bool values_by_name) {
+            new (self) OpenOptions{refuse_objects, keep_calls, select, values_by_name};
           },
           nb::kw_only(), nb::arg("refuse_objects") = false, nb::arg("keep_calls") = false,
-          nb::arg("select") = Selection());
+          nb::arg("select") = Selection(), nb::arg("values_by_name") = false);
   nb::class_<IoOptions>(module, "IoOptions", "How bytes are moved.")
       .def("__init__", make_io, nb::kw_only(), nb::arg("progress").none() = nb::none(),
            nb::arg("streams") = Streams(), nb::arg("threads") = 0);

@@ -97,6 +97,7 @@ FillResult load_into(const StateDict& live, const std::filesystem::path& path,
                      const FillOptions& options) {
   OpenOptions open_options = options.open;
   open_options.select = options.select;
+  open_options.values_by_name = true;
   return load_into(live, open(path, open_options), options);
 }
 

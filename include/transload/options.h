@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -77,6 +78,10 @@ struct MemoryLimit {
   std::uint64_t nbytes;
 };
 
+// Returns the name that a tensor gets, or nothing if it is not selected. Throws MismatchError if a
+// new name has more stars than its pattern.
+std::optional<std::string> selected_name(const Selection& select, std::string_view name);
+
 struct OpenOptions {
   // Objects of classes that are not plain data are kept as inert values, which can be printed and saved again. With
   // refuse_objects, the first one is an UnsafePickleError.
@@ -86,7 +91,10 @@ struct OpenOptions {
   bool keep_calls = false;
   // Of a model in shards, only those shards must be there that have a tensor that `at`, `keep` and `drop` select. load(),
   // load_into() and convert() of a path set it to their own selection.
+  // A value outside of `at` is never refused, but kept as an inert value.
   Selection select{};
+  // Nor is a value that `keep` and `drop` leave out by its name, as they do tensors: load_into() takes nothing else.
+  bool values_by_name = false;
 };
 
 struct IoOptions {

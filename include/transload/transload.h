@@ -64,7 +64,9 @@ std::vector<MemoryUse> memory_for(const Index& index, const MapLocation& map_loc
 
 // Fills the tensors of `live` in place with those of a file, on whatever device they are, cast to their dtype, by their
 // strides. Compares keys and shapes as torch's load_state_dict does and reports everything that does not fit in one
-// MismatchError, before a byte moves. If bytes fail to move, the error lists which keys are new, torn and untouched.
+// MismatchError, before a byte moves. If bytes fail to move, the error lists which keys are new, torn and untouched. A key
+// that the file lacks is not missing if other keys fill its bytes (tied weights). By path, opens the file for the
+// selection alone.
 FillResult load_into(const StateDict& live, const std::filesystem::path& path,
                      const FillOptions& options = {});
 FillResult load_into(const StateDict& live, const Index& index, const FillOptions& options = {});

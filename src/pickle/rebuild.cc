@@ -4,16 +4,13 @@
 #include <algorithm>
 
 #include "pickle/plain_calls.h"
+#include "pickle/refused.h"
 #include "transload/error.h"
 
 namespace transload {
 namespace {
 
 constexpr std::size_t kMaxArguments = 16;  // more than any function in the table has
-
-std::string dotted(std::string_view module, std::string_view name) {
-  return std::string(module) + "." + std::string(name);
-}
 
 // torch/serialization.py, _get_layout
 void check_layout(const NodeTable& nodes, NodeId arguments) {
@@ -32,8 +29,9 @@ NodeId TorchObjects::global(std::string_view module, std::string_view name) {
   if (module == "torch") {
     if (const auto dtype = dtype_from_name(name)) return nodes_.dtype(*dtype);
   }
-  if (!options_.keep_calls && judge_global(module, name, PickleUse::How::mention).is_refused)
-    throw_unsafe("holds", module, name);
+  if (!options_.keep_calls) {
+    if (const auto refused = refused_mention(module, name)) throw refusal_of(*refused, where_);
+  }
   return nodes_.global(module, name);
 }
 
@@ -118,52 +116,16 @@ NodeId TorchObjects::inert(NodeId callable, NodeId arguments, Made made) {
   return object;
 }
 
-void TorchObjects::throw_unsafe(const char* verb, std::string_view module,
-                                std::string_view name) const {
-  throw UnsafePickleError(
-      where_ + ": " + verb + " " + dotted(module, name) +
-      ", which is not plain data: a program that unpickles this file runs it. Nothing was called "
-      "here; scan lists all that the file would do, keep_calls keeps it as an inert object");
-}
-
-void TorchObjects::refuse(NodeId global, PickleUse::How how) const {
-  const std::string_view module = nodes_.module_of(global), name = nodes_.name_of(global);
-  if (judge_global(module, name, how).is_refused) throw_unsafe("calls", module, name);
-}
-
-// Of getattr(object, attribute). Throws UnsafePickleError if the attribute of a class is refused. Returns false if the object
-// is something else than a class or a layer: then it is a call like any other.
-bool TorchObjects::is_harmless_attribute(NodeId arguments) const {
-  const auto a = nodes_.items(arguments);
-  if (a.size() != 2 || !is(a[1], ValueKind::text)) return false;
-  const std::string_view attribute = nodes_.as_text(a[1]);
-  if (is(a[0], ValueKind::global)) {
-    const std::string_view module = nodes_.module_of(a[0]);
-    const std::string name = dotted(nodes_.name_of(a[0]), attribute);
-    if (judge_attribute(module, name).is_refused) throw_unsafe("holds", module, name);
-    return true;
-  }
-  const NodeId owner = is(a[0], ValueKind::object) ? nodes_.items(a[0])[kCallable] : a[0];
-  return is(owner, ValueKind::global) && is_method_of_layer(nodes_.module_of(owner), attribute);
-}
-
-void TorchObjects::refuse_call(NodeId callable, NodeId arguments, Made made) {
+void TorchObjects::refuse_call(NodeId callable, NodeId arguments, Made made) const {
   if (options_.keep_calls) return;
-  const bool is_call = made == Made::by_call;
-  const Constructor constructor = constructor_of_node(callable);
-  if (is_call && constructor == Constructor::attribute && is_harmless_attribute(arguments)) return;
-  refuse(callable, is_call ? PickleUse::How::call : PickleUse::How::make);
-  const auto a = nodes_.items(arguments);
-  if (calls_its_first_argument(constructor) && !a.empty() && is(a[0], ValueKind::global))
-    refuse(a[0], PickleUse::How::call);
+  if (const auto refused = refused_call(nodes_, callable, arguments, made))
+    throw refusal_of(*refused, where_);
 }
 
 void TorchObjects::refuse_objects(NodeId callable) const {
-  const std::string_view module = nodes_.module_of(callable), name = nodes_.name_of(callable);
-  if (!options_.refuse_objects || is_plain_data(module, name)) return;
-  throw UnsafePickleError(
-      where_ + ": holds an object of " + dotted(module, name) +
-      ", which is not plain data; without refuse_objects it is kept as an inert object");
+  if (!options_.refuse_objects) return;
+  if (const auto refused = refused_object(nodes_.module_of(callable), nodes_.name_of(callable)))
+    throw refusal_of(*refused, where_);
 }
 
 // The states of tensors, Parameters and Variables before PyTorch 0.4. The value changes where it is: others refer to it.

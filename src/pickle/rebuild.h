@@ -48,12 +48,9 @@ class TorchObjects : public PickleObjects {
   NodeId make_parameter_with_state(std::span<const NodeId> arguments);
   NodeId make_from_type(std::span<const NodeId> arguments);
   NodeId inert(NodeId callable, NodeId arguments, Made made);
-  bool is_harmless_attribute(NodeId arguments) const;
-  void refuse_call(NodeId callable, NodeId arguments, Made made);
+  // Throw UnsafePickleError as the options say.
+  void refuse_call(NodeId callable, NodeId arguments, Made made) const;
   void refuse_objects(NodeId callable) const;
-  [[noreturn]] void throw_unsafe(const char* verb, std::string_view module,
-                                 std::string_view name) const;
-  void refuse(NodeId global, PickleUse::How how) const;
 
   NodeTable& nodes_;
   const OpenOptions& options_;

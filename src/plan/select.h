@@ -18,10 +18,6 @@ namespace transload {
 bool fits(std::string_view pattern, std::string_view text,
           std::vector<std::string_view>* stars = nullptr);
 
-// Returns the name that a tensor gets, or nothing if it is not selected. Throws MismatchError if a
-// new name has more stars than its pattern.
-std::optional<std::string> selected_name(const Selection& select, std::string_view name);
-
 // Returns the value at `at`, which is the root if that is empty. Throws MismatchError with the
 // parts that exist.
 Value part_at(const StateDict& contents, std::string_view at);
