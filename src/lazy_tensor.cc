@@ -90,7 +90,8 @@ void LazyTensor::read_into(const Tensor& live, const IoOptions& io) const {
     throw MismatchError("a tensor of shape " + live.shape().str() + " cannot take one of shape " +
                         meta_.shape().str());
   }
-  if (storage_number_ == Value::kNoStorage || meta_.numel() == 0) return;
+  const bool is_meta = live.device().kind == DeviceKind::meta;  // where nothing is kept
+  if (storage_number_ == Value::kNoStorage || meta_.numel() == 0 || is_meta) return;
   StateDict target;
   target.set("tensor", live);
   load_into(target, index_of_one(*index, meta_, storage_number_), {.io = io});

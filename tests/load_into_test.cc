@@ -1,6 +1,7 @@
 // Filling live tensors on the CPU, from files and from other tensors.
 #include <gtest/gtest.h>
 
+#include "pickles.h"
 #include "small_model.h"
 
 namespace transload {
@@ -150,6 +151,103 @@ TEST_F(LoadInto, FromMemoryTiedLiveTensorsHaveTheLastOnesValues) {
   source.set("b", counted({3 << 20}, 2));
   load_state_dict(live, source);
   EXPECT_EQ(values(tied), values(source.tensor("b")));
+}
+
+TEST_F(LoadInto, AKeyWhoseBytesAnotherKeyFillsIsNotMissing) {
+  StateDict saved;
+  saved.set("embed", counted({4, 2}, 5));
+  save(saved, path("m.pt"));
+  const Tensor weight = zeros({4, 2}, Dtype::float32);
+  StateDict live;
+  live.set("embed", weight);
+  live.set("head", Tensor(weight.storage(), Dtype::float32, {2, 4}, {1, 2}));  // transposed
+  live.set("row", Tensor(weight.storage(), Dtype::float32, {2}, {1}, 6));
+  for (const bool strict : {true, false}) {
+    const FillResult result = load_into(live, path("m.pt"), {.strict = strict});
+    EXPECT_TRUE(result.missing.empty() && result.unexpected.empty());
+    EXPECT_EQ(values(weight), values(counted({4, 2}, 5)));
+  }
+}
+
+TEST_F(LoadInto, AKeyOfAStorageThatIsFilledInPartIsMissing) {
+  const Tensor flat = zeros({8}, Dtype::float32);
+  const auto part = [&](std::int64_t count, std::int64_t first, std::int64_t step = 1) {
+    return Tensor(flat.storage(), Dtype::float32, {count}, {step}, first);
+  };
+  StateDict live, source;
+  live.set("a", part(2, 0));
+  live.set("b", part(2, 2));
+  live.set("even", part(2, 4, 2));
+  live.set("both", part(4, 0));     // filled by a and b
+  live.set("same", part(2, 4, 2));  // filled by even
+  live.set("more", part(5, 0));
+  live.set("rest", part(3, 4));  // even has a gap
+  live.set("apart", zeros({2}, Dtype::float32));
+  for (const char* key : {"a", "b", "even"}) source.set(key, counted({2}, 1));
+  const FillResult result = load_state_dict(live, source, {.strict = false});
+  EXPECT_EQ(result.missing, (std::vector<std::string>{"more", "rest", "apart"}));
+  EXPECT_THROW(load_state_dict(live, source), MismatchError);
+}
+
+TEST_F(LoadInto, RefusesALiveTensorOnMetaAndChangesNothing) {
+  save(small_model(), path("m.pt"));
+  StateDict live = small_model(1000);
+  live.set("net1.weight", empty({10, 10}, Dtype::float32, kMeta));
+  for (const bool strict : {true, false}) {
+    const std::string text = message([&] { load_into(live, path("m.pt"), {.strict = strict}); });
+    EXPECT_NE(text.find("\"net1.weight\": lives on meta"), std::string::npos) << text;
+    EXPECT_EQ(values(live.tensor("net1.bias")), values(small_model(1000).tensor("net1.bias")));
+  }
+}
+
+TEST_F(LoadInto, RefusesALiveTensorWhoseElementsAreOne) {
+  StateDict saved, live;
+  saved.set("w", counted({3, 2}, 0));
+  save(saved, path("m.pt"));
+  const Tensor row = counted({2}, 7);
+  live.set("w", Tensor(row.storage(), Dtype::float32, {3, 2}, {0, 1}));
+  EXPECT_NE(message([&] { load_into(live, path("m.pt")); }).find("\"w\": several elements"),
+            std::string::npos);
+  EXPECT_EQ(values(row), values(counted({2}, 7)));
+}
+
+// {"model": {"w": tensor}, "made": a call of `callable`}, saved at a path.
+void save_with_call(const std::string& callable, const std::filesystem::path& target) {
+  using namespace pickles;
+  const auto made =
+      read(pickle(called(callable, text("x"))), OpenOptions{.keep_calls = true}).state;
+  StateDict model, checkpoint;
+  model.set("w", counted({2}, 3));
+  checkpoint.set("model", std::cref(model));
+  checkpoint.set("made", std::cref(made));
+  save(checkpoint, target, {.allow_objects = true});
+}
+
+TEST_F(LoadInto, WhatIsNotSelectedIsNotRefused) {
+  save_with_call(pickles::global("os", "system"), path("c.pt"));
+  StateDict live;
+  live.set("w", zeros({2}, Dtype::float32));
+  EXPECT_THROW(open(path("c.pt")), UnsafePickleError);
+  load_into(live, path("c.pt"), {.select = {.at = "model"}});
+  EXPECT_EQ(values(live.tensor("w")), values(counted({2}, 3)));
+  const std::vector<std::pair<std::string, std::string>> strip{{"model/*", "*"}};
+  load_into(live, path("c.pt"), {.select = {.keep = {"model/*"}, .rename = strip}});
+  load_into(live, path("c.pt"), {.select = {.drop = {"made"}, .rename = strip}});
+  const std::string text =
+      message([&] { load_into(live, path("c.pt"), {.select = {.rename = strip}}); });
+  EXPECT_NE(text.find("\"made\": calls os.system"), std::string::npos) << text;
+  load_into(live, path("c.pt"), {.select = {.rename = strip}, .open = {.keep_calls = true}});
+}
+
+TEST_F(LoadInto, ObjectsAreRefusedWhereTheyAreSelected) {
+  save_with_call(pickles::global("their", "Settings"), path("c.pt"));
+  StateDict live;
+  live.set("w", zeros({2}, Dtype::float32));
+  const OpenOptions refuse{.refuse_objects = true};
+  EXPECT_THROW(open(path("c.pt"), refuse), UnsafePickleError);
+  load_into(live, path("c.pt"), {.select = {.at = "model"}, .open = refuse});
+  EXPECT_EQ(values(live.tensor("w")), values(counted({2}, 3)));
+  EXPECT_THROW(load_into(live, path("c.pt"), {.strict = false, .open = refuse}), UnsafePickleError);
 }
 
 }  // namespace
