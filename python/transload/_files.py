@@ -24,10 +24,12 @@ def open_checkpoint(
     refuse_objects: bool = False,
     keep_calls: bool = False,
     select: _core.Selection | None = None,
+    values_by_name: bool = False,
 ) -> _core.Checkpoint:
     """Opens a path, bytes, bytearray, memoryview, or a file object with seek() and read() or
     readinto(). Reads headers. Of a model in shards, those must be there that have a tensor that
-    `select` selects.
+    `select` selects. Values outside of its `at` are not refused; with `values_by_name`, neither are
+    those that its `keep` and `drop` leave out.
 
     Of a file object the bytes from its position on are meant, as torch.load has it; where they are
     not a model, all of its bytes. Bytes that lie in memory are not copied; a file on disk is read
@@ -35,7 +37,10 @@ def open_checkpoint(
     whatever the object raises.
     """
     options = _core.OpenOptions(
-        refuse_objects=refuse_objects, keep_calls=keep_calls, select=select or _core.Selection()
+        refuse_objects=refuse_objects,
+        keep_calls=keep_calls,
+        select=select or _core.Selection(),
+        values_by_name=values_by_name,
     )
     if is_path(file):
         path = path_text(file)

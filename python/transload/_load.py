@@ -9,6 +9,7 @@ from typing import Any
 
 from . import _core
 from ._arrays import array_library
+from ._dtensor import local_part, require_shards
 from ._files import moves_one_position, open_checkpoint
 from ._fill import Filling, FillResult, flat, with_cache_given_back
 from ._options import (
@@ -63,7 +64,7 @@ def load(
     memory_limit: bytes that the load may take of each device, or {device: bytes}.
     progress: a function (bytes done, bytes in all), called about ten times a second; True: a bar.
     refuse_objects: UnsafePickleError for objects of classes that are not plain data; else they are
-        kept, inert.
+        kept, inert. What `at` leaves out is not refused.
     keep_calls: calls of what runs code, as os.system, are kept as inert objects; else they are an
         UnsafePickleError.
 
@@ -153,26 +154,32 @@ def load_into(
     verify: bool = False,
     transactional: bool = False,
     progress: Callable[[int, int], object] | bool | None = None,
+    refuse_objects: bool = False,
+    keep_calls: bool = False,
 ) -> FillResult:
     """Fills a live module, state dict or optimizer from a file: in place, on whatever device each
     tensor is, cast to its dtype, by its strides. No second copy anywhere.
 
     live: a torch.nn.Module (parameters, persistent buffers, extra state), a torch.optim.Optimizer,
-        or a dict of tensors.
+        a dict of tensors, or any other object with a load_state_dict, such as a scheduler.
     path: as load() takes it.
     at: the part of a checkpoint that is meant: "model_state_dict".
     strict: missing and unexpected keys are a MismatchError, as are shapes that differ; all of them
-        are listed, before a byte moves.
+        are listed, before a byte moves. A key is not missing if another key fills its memory (tied
+        weights).
     keep, drop, rename: of the file's tensors, as load() has them, before they are matched.
     verify: compare the file's bytes with its checksums first.
     transactional: load everything beside the live tensors first, so that a failure changes nothing.
     progress: as load() has it.
+    refuse_objects, keep_calls: as load() has them. What at, keep and drop leave out is not refused.
 
     A module with hooks, or a _load_from_state_dict or load_state_dict of its own, is filled by its
     load_state_dict, from tensors that are read to host memory. Its parameters and buffers are
     copied there first, and put back if that fails; what else its code has changed by then stays. An
-    optimizer with hooks or a load_state_dict of its own is filled by that; with `transactional` its
-    state and groups are put back if it fails.
+    optimizer with hooks or a load_state_dict of its own is filled by that, and so is any other
+    object; with `transactional` its state is put back if it fails.
+
+    DTensors are filled by their local shards, where the file has tensors of those shapes.
 
     Ordered after torch's current streams. A failure while bytes move raises an error that lists
     which keys are new, which torn and which untouched. Raises MismatchError, and as load().
@@ -180,12 +187,20 @@ def load_into(
     arrays = array_library()
     is_module = _is_a(live, "torch.nn", "Module")
     is_optimizer = _is_a(live, "torch.optim", "Optimizer")
-    if not is_module and not is_optimizer and not isinstance(live, Mapping):
+    is_other = not isinstance(live, Mapping) and callable(getattr(live, "load_state_dict", None))
+    if not (is_module or is_optimizer or is_other or isinstance(live, Mapping)):
         raise TypeError(
-            f"cannot be filled: {type(live).__name__}; a module, optimizer or dict of tensors can"
+            f"cannot be filled: {type(live).__name__}; a module, an optimizer, a dict of tensors "
+            "or an object with a load_state_dict can"
         )
     with shown(progress, "loading") as show, _position_kept(path):
-        core = open_checkpoint(path, select=selection(at, keep, drop))
+        core = open_checkpoint(
+            path,
+            refuse_objects=refuse_objects,
+            keep_calls=keep_calls,
+            select=selection(at, keep, drop),
+            values_by_name=True,
+        )
         warn_of_unused_rules(core, selection(at, keep, drop, rename), stacklevel=2)
         filling = Filling(
             core,
@@ -205,10 +220,16 @@ def load_into(
 
             return fill_module(live, filling)
         if is_optimizer:
-            from ._module import fill_optimizer
+            from ._optimizer import fill_optimizer
 
             return fill_optimizer(live, filling)
-        return filling.fill(flat(live, arrays))
+        if is_other:
+            from ._optimizer import fill_by_load_state_dict
+
+            return fill_by_load_state_dict(live, filling)
+        named = flat(live, arrays, dtensors_too=True)
+        require_shards(named, lambda: flat(filling.load("meta"), arrays))
+        return filling.fill({name: local_part(tensor) for name, tensor in named.items()})
 
 
 def _is_a(o: Any, module: str, name: str) -> bool:

@@ -1,21 +1,22 @@
-"""Filling torch's modules and optimizers.
+"""Filling torch's modules.
 
-Tensors are filled in place by the library where torch's default rules hold. Where a module or an
-optimizer has code of its own that runs when a state dict is loaded (hooks, _load_from_state_dict,
+Tensors are filled in place by the library where torch's default rules hold. Where a module has
+code of its own that runs when a state dict is loaded (hooks, _load_from_state_dict,
 load_state_dict), the file is read to host memory and that code runs.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 from . import _core
-from ._fill import Filling, FillResult, flat
+from ._dtensor import as_shards, local_part, require_shards
+from ._fill import EXTRA_STATE, Filling, FillResult
 
 _Module = torch.nn.Module
 _NORM = torch.nn.modules.batchnorm._NormBase
@@ -23,22 +24,27 @@ _NORM = torch.nn.modules.batchnorm._NormBase
 
 def fill_module(module: torch.nn.Module, filling: Filling) -> FillResult:
     """Fills parameters, persistent buffers and extra state. Raises as load_into()."""
-    if _has_own_code(module):
-        return _by_load_state_dict(module, filling)
     live = _live_tensors(module)
+    require_shards(live, lambda: filling.state("meta"))
+    if _has_own_code(module, live):
+        return _by_load_state_dict(module, filling)
     extra = {
-        f"{start}_extra_state": part
+        start + EXTRA_STATE: part
         for start, part in _parts(module)
         if _is_overridden(part, "set_extra_state")
     }
     _leave_out_counts(module, live, filling)
-    values = _extra_values(filling, extra) if extra else {}
+    values = {k: v for k, v in filling.extra_states().items() if k in extra} if extra else {}
     missing = [key for key in extra if key not in values]
     if missing and filling.strict:
         raise _core.MismatchError("missing keys: " + ", ".join(f'"{key}"' for key in missing))
-    result = filling.fill(live, drop=[pattern for key in values for pattern in (key, key + "/*")])
-    for key, value in values.items():
-        extra[key].set_extra_state(value)
+    with values_restored(module) if values and filling.transactional else nullcontext():
+        result = filling.fill(
+            {key: local_part(tensor) for key, tensor in live.items()},
+            drop=filling.patterns_of_extra_states() if extra else [],
+        )
+        for key, value in values.items():
+            extra[key].set_extra_state(value)
     return FillResult(result.missing_keys + missing, result.unexpected_keys)
 
 
@@ -63,10 +69,10 @@ def _is_overridden(part: torch.nn.Module, name: str) -> bool:
     return getattr(getattr(part, name), "__func__", None) is not getattr(_Module, name)
 
 
-def _has_own_code(module: torch.nn.Module) -> bool:
+def _has_own_code(module: torch.nn.Module, live: dict[str, torch.Tensor]) -> bool:
     if _is_overridden(module, "load_state_dict"):  # of the root: torch calls no other
         return True
-    if not all(_is_plain(tensor) for tensor in _live_tensors(module).values()):
+    if not all(_is_plain(local_part(tensor)) for tensor in live.values()):
         return True
     return any(
         part._load_state_dict_pre_hooks
@@ -103,7 +109,7 @@ def _leave_out_counts(
     ]
     if not counts:
         return
-    stored = filling.load("meta")
+    stored = filling.state("meta")
     metadata = getattr(stored, "_metadata", None) or {}
     for start in counts:
         version = metadata.get(start[:-1], {}).get("version", None)
@@ -111,58 +117,92 @@ def _leave_out_counts(
             del live[f"{start}num_batches_tracked"]
 
 
-def _extra_values(filling: Filling, extra: dict[str, torch.nn.Module]) -> dict[str, Any]:
-    """Extra states that the file has, as far as keep and drop select them."""
-    stored = filling.load("meta")
-    wanted = [key for key in extra if key in stored and _is_selected(key, filling)]
-    if not wanted:
-        return {}
-    alone = Filling(
-        filling.core, filling.arrays, filling.at, threads=filling.threads, verify=filling.verify
-    )
-    alone.keep = [pattern for key in wanted for pattern in (key, key + "/*")]
-    if not any(
-        name in wanted or name.startswith(tuple(key + "/" for key in wanted))
-        for name in flat(stored, filling.arrays)
-    ):
-        return {key: stored[key] for key in wanted}  # without tensors
-    values = alone.load()
-    return {key: values[key] for key in wanted}
-
-
-def _is_selected(key: str, filling: Filling) -> bool:
-    def fits(patterns: list[str]) -> bool:
-        return any(
-            re.fullmatch(re.escape(p).replace(r"\*", ".*").replace(r"\?", "."), key, re.DOTALL)
-            for p in patterns
-        )
-
-    return (not filling.keep or fits(filling.keep)) and not fits(filling.drop)
-
-
 def _by_load_state_dict(module: torch.nn.Module, filling: Filling) -> FillResult:
     """By the module's own load_state_dict, from tensors in host memory. If it fails, parameters and
     buffers get back the values that they had, from copies in host memory; what else its code has
     changed stays changed."""
-    state = filling.load()
-    with _values_restored(_live_tensors(module)):
+    state = filling.state()
+    live = _live_tensors(module)
+    _add_tied(state, live)
+    as_shards(state, live)
+    with values_restored(module):
         try:
-            result = module.load_state_dict(state, strict=filling.strict)
+            result = module.load_state_dict(state, **_strictness(module, filling))
         except RuntimeError as error:
             if not str(error).startswith("Error(s) in loading state_dict"):
                 raise
             raise _core.MismatchError(str(error)) from error
+        _refuse_meta(module, state)
     missing, unexpected = result if result is not None else ((), ())
     return FillResult(list(missing), list(unexpected))
 
 
+def _strictness(module: torch.nn.Module, filling: Filling) -> dict[str, bool]:
+    parameters = inspect.signature(module.load_state_dict).parameters
+    takes = "strict" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not takes and not filling.strict:
+        raise TypeError(
+            f"strict=False: the load_state_dict of {type(module).__name__} has no such argument; "
+            "leave it out"
+        )
+    return {"strict": filling.strict} if takes else {}
+
+
+def _add_tied(state: Any, live: dict[str, torch.Tensor]) -> None:
+    """Adds the other names of live tensors that have several, where a state dict has one."""
+    if not isinstance(state, dict):
+        return
+    names: dict[Any, list[str]] = {}
+    for key, tensor in live.items():
+        if not torch.nn.parameter.is_lazy(tensor) and tensor.layout == torch.strided:
+            names.setdefault(id(tensor), []).append(key)
+    for tied in names.values():
+        known = [key for key in tied if key in state]
+        for key in tied if known else []:
+            state.setdefault(key, state[known[0]])
+
+
+def _refuse_meta(module: torch.nn.Module, state: Any) -> None:
+    """torch copies nothing to a tensor on meta, and warns."""
+    empty = [
+        key
+        for key, tensor in _live_tensors(module).items()
+        if tensor.is_meta
+        and tensor.numel() > 0
+        and isinstance(state, dict)
+        and not getattr(state.get(key), "is_meta", True)
+    ]
+    if empty:
+        raise _core.MismatchError(
+            f'"{empty[0]}" lives on meta, where it has no memory to be filled; give it memory '
+            "first: model.to_empty(device=…)"
+        )
+
+
 @contextmanager
-def _values_restored(live: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Puts the elements of tensors back if the body raises."""
+def values_restored(module: torch.nn.Module) -> Iterator[None]:
+    """Puts back parameters and buffers, and the elements that they had, if the body raises."""
+    parts = [(part, dict(part._parameters), dict(part._buffers)) for part in module.modules()]
+    with elements_restored(_live_tensors(module)):
+        try:
+            yield
+        except BaseException:
+            for part, parameters, buffers in parts:
+                for now, before in ((part._parameters, parameters), (part._buffers, buffers)):
+                    now.clear()
+                    now.update(before)
+            raise
+
+
+@contextmanager
+def elements_restored(live: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Puts the elements of tensors back if the body raises, their shapes too: observers resize
+    theirs, and lazy modules give theirs a shape."""
     lazy = torch.nn.parameter.is_lazy
+    uninitialized = [(t, type(t)) for t in live.values() if lazy(t)]
     before = [
         (t, t.detach().to("cpu", copy=True))
-        for t in live.values()
+        for t in map(local_part, live.values())
         if not lazy(t) and t.device.type != "meta"
     ]
     try:
@@ -170,104 +210,11 @@ def _values_restored(live: dict[str, torch.Tensor]) -> Iterator[None]:
     except BaseException:
         with torch.no_grad():
             for tensor, copy in before:
+                if tensor.shape != copy.shape:
+                    tensor.resize_(copy.shape)
                 tensor.copy_(copy)
+            for tensor, kind in uninitialized:
+                if type(tensor) is not kind:
+                    tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+                    tensor.__class__ = kind
         raise
-
-
-def fill_optimizer(optimizer: torch.optim.Optimizer, filling: Filling) -> FillResult:
-    """Fills the tensors of state that lives in place. All else (learning rates, counts, state of
-    parameters that have none yet) is set by load_state_dict. Raises as load_into(), and ValueError
-    as load_state_dict if the groups of parameters differ."""
-    described = filling.load("meta")
-    if not isinstance(described, dict) or not {"state", "param_groups"} <= set(described):
-        raise _core.MismatchError(_no_optimizer_there(filling, described))
-    live = flat(optimizer.state_dict()["state"], filling.arrays, "state/")
-    stored = flat({"state": described["state"]}, filling.arrays)
-    if (
-        _optimizer_has_own_code(optimizer)
-        or filling.selects
-        or not live
-        or set(live) != set(stored)
-    ):
-        return _by_optimizers_load_state_dict(optimizer, filling)
-    _require_same_groups(optimizer, described)
-    result = filling.fill(live)
-    # In the structure of the file, the live tensors: load_state_dict takes those as they are.
-    described["state"] = _replaced(described["state"], "state/", live)
-    optimizer.load_state_dict(described)
-    return result
-
-
-def _optimizer_has_own_code(optimizer: torch.optim.Optimizer) -> bool:
-    plain = torch.optim.Optimizer
-    return bool(
-        optimizer._optimizer_load_state_dict_pre_hooks
-        or optimizer._optimizer_load_state_dict_post_hooks
-        or any(
-            getattr(getattr(optimizer, name), "__func__", getattr(optimizer, name))
-            is not getattr(plain, name)
-            for name in ("load_state_dict", "_process_value_according_to_param_policy")
-        )
-    )
-
-
-def _require_same_groups(optimizer: torch.optim.Optimizer, described: dict[str, Any]) -> None:
-    """Lets load_state_dict raise its ValueError before a byte moves."""
-    there = [len(group["params"]) for group in described["param_groups"]]
-    if there != [len(group["params"]) for group in optimizer.param_groups]:
-        optimizer.load_state_dict(described)
-
-
-def _replaced(value: Any, prefix: str, live: dict[str, torch.Tensor]) -> Any:
-    """A copy of nested containers in which the tensors are those of `live`, by their names."""
-    if isinstance(value, dict):
-        return {key: _replaced(part, f"{prefix}{key}/", live) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_replaced(part, f"{prefix}{i}/", live) for i, part in enumerate(value))
-    return live.get(prefix[:-1], value)
-
-
-def _by_optimizers_load_state_dict(
-    optimizer: torch.optim.Optimizer, filling: Filling
-) -> FillResult:
-    state = filling.load()
-    if not filling.transactional:
-        optimizer.load_state_dict(state)
-        return FillResult([], [])
-    live = flat(optimizer.state_dict()["state"], filling.arrays)
-    restore = _optimizer_now(optimizer)
-    try:
-        with _values_restored(live):
-            optimizer.load_state_dict(state)
-    except BaseException:
-        restore()
-        raise
-    return FillResult([], [])
-
-
-def _optimizer_now(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Returns a function that puts back which values the state and the groups hold."""
-    state = {parameter: dict(values) for parameter, values in optimizer.state.items()}
-    groups = [dict(group) for group in optimizer.param_groups]
-
-    def restore() -> None:
-        optimizer.state.clear()
-        optimizer.state.update(state)
-        optimizer.param_groups[:] = groups
-
-    return restore
-
-
-def _no_optimizer_there(filling: Filling, described: Any) -> str:
-    where = f'at "{filling.at}"' if filling.at else "at the root of the file"
-    text = f'{where}: not an optimizer\'s state, which is a dict with the keys "state" and "param_groups"'
-    if isinstance(described, dict):
-        inside = [
-            str(key)
-            for key, value in described.items()
-            if isinstance(value, dict) and {"state", "param_groups"} <= set(value)
-        ]
-        start = filling.at + "/" if filling.at else ""
-        if inside:
-            text += "; pass " + " or ".join(f'at="{start}{key}"' for key in inside)
-    return text

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 from . import _core
 from ._arrays import array_library
+from ._dtensor import dtensors
 from ._files import is_path
 from ._options import io_options, map_location_rules, path_text
 from ._progress import shown
@@ -69,10 +71,12 @@ def save(
             in_place=in_place,
         )
         if not is_path(path):
-            return _save_to_object(obj, path, arrays, options)
+            with _dtensor_named(obj):
+                return _save_to_object(obj, path, arrays, options)
         target = path_text(path)
         try:
-            nbytes, leftovers, not_kept = _core.save(obj, target, arrays, options)
+            with _dtensor_named(obj):
+                nbytes, leftovers, not_kept = _core.save(obj, target, arrays, options)
         except _core.IoError as error:
             if error.errno and error.filename is None:
                 error.filename = target
@@ -85,6 +89,22 @@ def save(
     if not_kept:
         warnings.warn(f"{target} does not keep {', '.join(not_kept)}", stacklevel=2)
     return nbytes
+
+
+@contextmanager
+def _dtensor_named(obj: Any) -> Iterator[None]:
+    """Names the DTensor if that is why an object cannot be saved."""
+    try:
+        yield
+    except (_core.UnsafePickleError, _core.UnsupportedError) as error:
+        sharded = next(dtensors(obj), None)
+        if sharded is None:
+            raise
+        raise type(error)(
+            f'"{sharded}" is a DTensor, which this rank holds a shard of; save its full_tensor() or '
+            "to_local(), or what torch.distributed.checkpoint.state_dict.get_model_state_dict() "
+            "returns with StateDictOptions(full_state_dict=True). Nothing was written"
+        ) from error
 
 
 def _save_to_object(obj: Any, file: Any, arrays: ModuleType, options: _core.SaveOptions) -> int:

@@ -7,12 +7,13 @@ import transload
 PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "python/transload"
 LAYERS = [
     {"_core"},
-    {"_installed", "_lent", "_numpy_pickle", "_progress"},
+    {"_dtensor", "_installed", "_lent", "_numpy_pickle", "_progress"},
     {"_object"},
     {"_torch", "_numpy"},
     {"_arrays", "_options"},
     {"_files", "_fill", "_memory"},
     {"_index", "_module"},
+    {"_optimizer"},
     {"_load", "_save"},
     {"_patch_rules"},
     {"_patch"},

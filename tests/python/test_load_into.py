@@ -137,7 +137,7 @@ def test_every_option_means_the_same_with_and_without_hooks(saved, damaged, kind
         now = other.state_dict()
         tied = {"head.weight"} if "embed.weight" in filled else set()
         assert {k for k in now if not torch.equal(now[k], before[k])} == filled | tied
-        assert set(result.missing_keys) == set(now) - filled - (tied if "drop" not in options and "keep" not in options else set())
+        assert set(result.missing_keys) == set(now) - filled - tied
     other = kind()
     before = values(other)
     with pytest.raises(transload.FormatError, match="head.bias"):
@@ -437,7 +437,3 @@ def test_a_selection_of_an_optimizers_state_is_heeded(optimized):
 def test_what_cannot_be_filled(saved):
     with pytest.raises(TypeError, match="int"):
         transload.load_into(3, saved[1])
-    with torch.device("meta"):
-        meta = Net()
-    transload.load_into(meta, saved[1])  # as torch: a copy to meta does nothing
-    assert meta.head.bias.device.type == "meta"
