@@ -50,6 +50,7 @@ constexpr GlobalRow kRows[] = {
     {"decimal", "Decimal", plain_data},
     {"fractions", "Fraction", plain_data},
     {"uuid", "UUID", plain_data},
+    {"_io io", "BytesIO", plain_data},
     {"torch", "Tensor", plain_data},
     {"torch",
      "per_tensor_affine per_channel_affine per_tensor_symmetric per_channel_symmetric "
@@ -110,9 +111,19 @@ constexpr GlobalRow kRows[] = {
     {"torch.jit._pickle", "build_tensor_from_id", torchscript},
 
     // Values that a model holds
+    {"functools _functools", "partial", wraps_function, Constructor::partial},
     {"builtins __builtin__", "getattr", kept_as_value, Constructor::attribute},
     {"typing collections.abc", kAnnotations, kept_as_value},
     {"torch.nn.functional torch._C._nn", kActivations, kept_as_value},
+    {"torch.nn.init",
+     "uniform_ normal_ trunc_normal_ constant_ ones_ zeros_ eye_ dirac_ xavier_uniform_ "
+     "xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_ sparse_",
+     kept_as_value},
+    {"torch.optim.swa_utils", "SWALR._cosine_anneal SWALR._linear_anneal", kept_as_value},
+    {"torch.optim.lr_scheduler",
+     "OneCycleLR._annealing_cos OneCycleLR._annealing_linear CyclicLR._triangular_scale_fn "
+     "CyclicLR._triangular2_scale_fn CyclicLR._exp_range_scale_fn",
+     kept_as_value},
     {"torch._C", "_VariableFunctionsClass", kept_as_value},
     {"torch", "ScriptObject", needed_class},
     // Names of the past that whole modules of old files hold: they make objects that do nothing.
@@ -128,7 +139,8 @@ constexpr GlobalRow kRows[] = {
      "LibraryLoader CFUNCTYPE PYFUNCTYPE SourceFileLoader SourcelessFileLoader "
      "ExtensionFileLoader ModuleSpec InteractiveInterpreter InteractiveConsole GraphModule "
      "ObservedGraphModule ObservedStandaloneGraphModule QuantizedGraphModule FusedGraphModule "
-     "SubprocessHandler",
+     "SubprocessHandler ThreadPool ThreadPoolExecutor ProcessPoolExecutor ClientSession "
+     "HTTPConnection HTTPSConnection TCPServer HTTPServer XMLRPCServer",
      code},
     // Other packages have harmless classes of these names.
     {"torch.* numpy.*",
@@ -137,49 +149,19 @@ constexpr GlobalRow kRows[] = {
      code},
 };
 
-// Modules of PyTorch and NumPy whose classes are what checkpoints and whole models hold, by what "module." begins with.
-// Others have some that open what they are given (a torch.PyTorchFileWriter empties a file, a torch.distributed.TCPStore
-// connects), or lead to Python's own under another name.
-constexpr std::string_view kModelModules[] = {
-    "torch.nn.",
-    "torch.optim.",
-    "torch.ao.nn.",
-    "torch.ao.quantization.observer",
-    "torch.ao.quantization.fake_quantize",
-    "torch.ao.quantization.stubs",
-    "torch.ao.quantization.qconfig",
-    "torch.quantization.",
-    "torch.distributions.",
-    "torch.distributed.checkpoint.metadata",
-    "torch.distributed.checkpoint.filesystem",
-    "torch.distributed.tensor",
-    "torch.distributed._tensor",
-    "torch.distributed.fsdp",
-    "torch.distributed._shard",
-    "torch.distributed.device_mesh",
-    "torch.utils.hooks",
-    "torch.utils.data.dataset",
-    "torch.utils.data.sampler",
-    "torch.utils.data.dataloader",
-    "torch.utils.data.distributed",
-    "torch.nested._internal.nested_tensor",
-    "torch._dynamo.decorators",
-    "torch.amp.",
-    "torch.cuda.amp.",
-    "numpy.random.",
-    "numpy.dtypes",
-    "numpy.ma.core",
-    "numpy.ma.mrecords",
-    "numpy.polynomial.",
-};
+// Packages that open connections, start processes or run commands: some of their classes do as soon as they are made.
+constexpr std::string_view kActingPackages =
+    "aiohttp amqp asyncpg asyncssh billiard boto boto3 botocore celery dask distributed docker "
+    "eventlet "
+    "execnet fabric ftputil gevent gdown grpc httplib2 httpx huey invoke kombu kubernetes ldap3 "
+    "loky "
+    "mpi4py multiprocess mysql nmap paramiko pathos pexpect plumbum psutil psycopg psycopg2 "
+    "ptyprocess pycurl pymongo pymysql pysftp ray redis requests rpyc rq s3fs scapy scrapy "
+    "selenium "
+    "serial sh smart_open smbclient socketio socks sqlalchemy tornado twisted urllib3 uvicorn "
+    "websocket websockets xattr zmq";
 
 std::string_view package_of(std::string_view module) { return module.substr(0, module.find('.')); }
-
-bool is_model_module(std::string_view module) {
-  const std::string whole = std::string(module) + ".";
-  return std::ranges::any_of(kModelModules,
-                             [&](std::string_view begin) { return whole.starts_with(begin); });
-}
 
 const GlobalRow* find_row(std::string_view module, std::string_view name) {
   const std::string_view last = name.substr(name.rfind('.') + 1);
@@ -221,27 +203,6 @@ bool looks_like_a_class(std::string_view name) {
   }
 }
 
-bool is_initializer(std::string_view module, std::string_view name) {
-  return module == "torch.nn.init" && name.ends_with('_') && !name.starts_with('_');
-}
-
-// A method that an optimizer or scheduler holds: "SWALR._cosine_anneal".
-bool is_method_of_optimizer(std::string_view module, std::string_view name) {
-  const std::size_t dot = name.find('.');
-  return module.starts_with("torch.optim.") && dot != name.npos &&
-         name.find('.', dot + 1) == name.npos && looks_like_a_class(name.substr(0, dot)) &&
-         !name.substr(dot + 1).starts_with("__");
-}
-
-// Names of PyTorch and NumPy that are not in the table. Some of their functions load whole files; a dotted name goes through
-// an attribute, as "Size.mro" does.
-GlobalKind kind_of_torch_name(std::string_view module, std::string_view name) {
-  if (module == "torch.return_types" && name.find('.') == name.npos) return needed_class;
-  if (looks_like_a_class(name)) return is_model_module(module) ? needed_class : code;
-  if (is_initializer(module, name) || is_method_of_optimizer(module, name)) return kept_as_value;
-  return code;
-}
-
 }  // namespace
 
 std::span<const GlobalRow> global_rows() { return kRows; }
@@ -254,8 +215,10 @@ GlobalKind kind_of_global(std::string_view module, std::string_view name) {
   if (const GlobalRow* const row = find_row(module, name)) return row->kind;
   if (is_data_type(module, name)) return data_type;
   if (is_python_module(module)) return code;
-  if (package_of(module) == "torch" || package_of(module) == "numpy")
-    return kind_of_torch_name(module, name);
+  const std::string_view package = package_of(module);
+  if (package == "torch" || package == "numpy")
+    return is_class_of_models(module, name) ? needed_class : code;
+  if (has_word(kActingPackages, package)) return code;
   return looks_like_a_class(name) ? needed_class : unknown_function;
 }
 
@@ -282,12 +245,22 @@ Judgement judge_global(std::string_view module, std::string_view name, PickleUse
       return {Verdict::needs_classes, false};
     case kept_as_value:
       return is_mention ? Judgement{Verdict::needs_classes, false} : runs_code;
+    case wraps_function:
+      if (how == PickleUse::How::make) return runs_code;
+      return {Verdict::needs_classes, false};
     case unknown_function:
       return {how == PickleUse::How::make ? Verdict::needs_classes : Verdict::runs_code, false};
     case code:
       return runs_code;
   }
   return runs_code;
+}
+
+Judgement judge_wrapped(std::string_view module, std::string_view name) {
+  const bool is_value = kind_of_global(module, name) == kept_as_value;
+  const Judgement judgement =
+      judge_global(module, name, is_value ? PickleUse::How::mention : PickleUse::How::call);
+  return {std::max(judgement.verdict, Verdict::needs_classes), judgement.is_refused};
 }
 
 Judgement judge_attribute(std::string_view module, std::string_view name) {
@@ -297,7 +270,8 @@ Judgement judge_attribute(std::string_view module, std::string_view name) {
 }
 
 bool is_method_of_layer(std::string_view module, std::string_view attribute) {
-  return module.starts_with("torch.nn.modules.") && !attribute.starts_with("__");
+  return module.starts_with("torch.nn.modules.") && !attribute.starts_with("__") &&
+         attribute.find('.') == attribute.npos;
 }
 
 }  // namespace transload

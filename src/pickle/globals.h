@@ -19,6 +19,7 @@ enum class GlobalKind : std::uint8_t {
   torchscript,     // kept when a file is opened, but part of a program
   needed_class,    // the process needs the class, or the tuple type, to load the file
   kept_as_value,  // an activation, an annotation, getattr: harmless as a value, not if it is called
+  wraps_function,    // functools.partial: as harmless as the function that it is given
   unknown_function,  // of the user's package: whoever gets hold of it calls it
   code,              // runs code, and no checkpoint needs it
 };
@@ -56,6 +57,7 @@ enum class Constructor : std::uint8_t {
   // Inert objects whose arguments are looked at
   layout,     // torch.serialization._get_layout
   attribute,  // getattr
+  partial,    // functools.partial
 };
 
 // A row of the table. Each list has the words that blanks separate.
@@ -75,6 +77,8 @@ struct Judgement {
   bool is_refused;  // by a reader that opens the file without keep_calls
 };
 Judgement judge_global(std::string_view module, std::string_view name, PickleUse::How how);
+// Of a function that functools.partial is given: whoever gets the partial calls it.
+Judgement judge_wrapped(std::string_view module, std::string_view name);
 // Of getattr(class, attribute), `name` is "Class.attribute": how some versions of Python pickle the members of enums.
 Judgement judge_attribute(std::string_view module, std::string_view name);
 // Of getattr(object, attribute), where the object is of a class of `module`: whether it gives a method that a layer holds of
@@ -89,6 +93,9 @@ inline bool is_plain_data(std::string_view module, std::string_view name) {
 inline bool calls_its_first_argument(Constructor constructor) {
   return constructor == Constructor::from_type || constructor == Constructor::from_type_old;
 }
+
+// Whether PyTorch or NumPy defines a class of this name in this module that checkpoints and whole models hold.
+bool is_class_of_models(std::string_view module, std::string_view name);
 
 // Whether a module is of a package of Python's own, or comes with PyTorch and is not part of models.
 bool is_python_module(std::string_view module);
