@@ -97,7 +97,6 @@ TEST(Globals, PythonsOwnNamesAreCodeAndARefusedMention) {
                                              {"builtins", "eval"},
                                              {"__builtin__", "apply"},
                                              {"importlib", "import_module"},
-                                             {"functools", "partial"},
                                              {"operator", "attrgetter"},
                                              {"cPickle", "loads"},
                                              {"SocketServer", "TCPServer"},
@@ -167,6 +166,43 @@ TEST(Globals, ActivationsAndAnnotationsAreValuesAndNotCalls) {
   expect_kind(kept_as_value, names);
   expect_judged(How::mention, Verdict::needs_classes, false, names);
   expect_judged(How::call, Verdict::runs_code, true, names);
+}
+
+TEST(Globals, OnlyExactNamesOfTorchAndNumPyArePassed) {
+  expect_kind(code, {{"torch.nn.init", "builtins.exec_"},
+                     {"torch.nn.init", "torch.builtins.exec.__call__"},
+                     {"torch.nn.init", "no_grad_"},
+                     {"torch.nn.modules.module", "OrderedDict"},
+                     {"torch.nn.modules.linear", "Linear.forward"},
+                     {"torch.return_types", "OrderedDict"},
+                     {"torch.distributed._shard.api", "ThreadPool"},
+                     {"torch.distributed.checkpoint.filesystem", "FileSystemWriter"},
+                     {"torch.optim.adam", "Adam._cosine_anneal"},
+                     {"numpy.random.mtrand", "Mapping"}});
+  expect_kind(needed_class, {{"torch.distributed._mesh_layout", "_MeshLayout"},
+                             {"torch.distributed.device_mesh", "DeviceMesh"},
+                             {"torch.distributed.tensor.placement_types", "Shard"},
+                             {"torch.distributed._tensor.placement_types", "Replicate"},
+                             {"torch.nn.quantized.modules.linear", "Linear"},
+                             {"torch.quantization.observer", "MinMaxObserver"}});
+}
+
+TEST(Globals, ClassesThatConnectOrStartProcessesAreCode) {
+  expect_judged(How::make, Verdict::runs_code, true,
+                {{"aiohttp.client", "ClientSession"},
+                 {"requests.sessions", "Session"},
+                 {"joblib._parallel_backends", "ThreadPool"},
+                 {"my_package.net", "ClientSession"}});
+}
+
+TEST(Globals, APartialIsAsHarmlessAsItsFunction) {
+  expect_judged(How::mention, Verdict::needs_classes, false, {{"functools", "partial"}});
+  expect_judged(How::call, Verdict::needs_classes, false, {{"functools", "partial"}});
+  expect_judged(How::make, Verdict::runs_code, true, {{"functools", "partial"}});
+  EXPECT_EQ(judge_wrapped("torch.optim.adamw", "AdamW").verdict, Verdict::needs_classes);
+  EXPECT_EQ(judge_wrapped("torch.nn.functional", "gelu").verdict, Verdict::needs_classes);
+  EXPECT_EQ(judge_wrapped("my_package", "run_it").verdict, Verdict::runs_code);
+  EXPECT_TRUE(judge_wrapped("os", "system").is_refused);
 }
 
 TEST(Globals, MakersOfCodeAreCodeInAnyModule) {

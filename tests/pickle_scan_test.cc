@@ -77,7 +77,7 @@ TEST(PickleScan, EveryOpcodeThatCallsIsSeen) {
               "subprocess.Popen");
   expect_runs(global("functools", "partial") + empty + op(Opcode::NEWOBJ) + op(Opcode::EMPTY_DICT) +
                   op(Opcode::BUILD),
-              How::set_state, "functools.partial");
+              How::make, "functools.partial");
   expect_runs(op(Opcode::EXT1, 7), How::extension, "extension 7");
   expect_runs(op(Opcode::EXT2, 700), How::extension, "extension 700");
   expect_runs(op(Opcode::EXT4, 70000), How::extension, "extension 70000");
@@ -170,7 +170,7 @@ TEST(PickleScan, WaysThroughAttributesResultsAndOtherCallsAreSeen) {
 TEST(PickleScan, MembersOfEnumsAndMethodsOfLayersOnlyNeedTheirClasses) {
   const std::string getattr = global("__builtin__", "getattr");
   const std::string layer =
-      global("torch.nn.modules.lazy", "LazyLinear") + op(Opcode::EMPTY_TUPLE) + op(Opcode::NEWOBJ);
+      global("torch.nn.modules.linear", "LazyLinear") + op(Opcode::EMPTY_TUPLE) + op(Opcode::NEWOBJ);
   for (const std::string& value : {called(getattr, global("my", "Color") + text("RED")),
                                    called(getattr, layer + text("_infer_parameters")), layer}) {
     const PickleScan scan = scanned(pickle(value));

@@ -89,7 +89,7 @@ constexpr GlobalRow kRows[] = {
     {"builtins __builtin__", "Ellipsis", made_by_reader},
 
     // Makers of an object whose class is an argument, and those of NumPy's values that are not plain data
-    {"copyreg copy_reg", "_reconstructor __newobj__", from_arguments},
+    {"copyreg copy_reg", "_reconstructor __newobj__", from_arguments, Constructor::new_object},
     {"builtins __builtin__", "object", from_arguments},
     {"numpy.core.numeric numpy._core.numeric", "_frombuffer", from_arguments},
     {"numpy", "bool_ str_ bytes_ datetime64 timedelta64 recarray matrix record chararray poly1d",
@@ -152,14 +152,11 @@ constexpr GlobalRow kRows[] = {
 // Packages that open connections, start processes or run commands: some of their classes do as soon as they are made.
 constexpr std::string_view kActingPackages =
     "aiohttp amqp asyncpg asyncssh billiard boto boto3 botocore celery dask distributed docker "
-    "eventlet "
-    "execnet fabric ftputil gevent gdown grpc httplib2 httpx huey invoke kombu kubernetes ldap3 "
-    "loky "
-    "mpi4py multiprocess mysql nmap paramiko pathos pexpect plumbum psutil psycopg psycopg2 "
-    "ptyprocess pycurl pymongo pymysql pysftp ray redis requests rpyc rq s3fs scapy scrapy "
-    "selenium "
-    "serial sh smart_open smbclient socketio socks sqlalchemy tornado twisted urllib3 uvicorn "
-    "websocket websockets xattr zmq";
+    "eventlet execnet fabric ftputil gevent gdown grpc httplib2 httpx huey invoke kombu "
+    "kubernetes ldap3 loky mpi4py multiprocess mysql nmap paramiko pathos pexpect plumbum "
+    "psutil psycopg psycopg2 ptyprocess pycurl pymongo pymysql pysftp ray redis requests rpyc "
+    "rq s3fs scapy scrapy selenium serial sh smart_open smbclient socketio socks sqlalchemy "
+    "tornado twisted urllib3 uvicorn websocket websockets xattr zmq";
 
 std::string_view package_of(std::string_view module) { return module.substr(0, module.find('.')); }
 
@@ -249,7 +246,10 @@ Judgement judge_global(std::string_view module, std::string_view name, PickleUse
       if (how == PickleUse::How::make) return runs_code;
       return {Verdict::needs_classes, false};
     case unknown_function:
-      return {how == PickleUse::How::make ? Verdict::needs_classes : Verdict::runs_code, false};
+      return {how == PickleUse::How::make || how == PickleUse::How::set_state
+                  ? Verdict::needs_classes
+                  : Verdict::runs_code,
+              false};
     case code:
       return runs_code;
   }

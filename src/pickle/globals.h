@@ -55,9 +55,10 @@ enum class Constructor : std::uint8_t {
   nested,
   device_tensor,
   // Inert objects whose arguments are looked at
-  layout,     // torch.serialization._get_layout
-  attribute,  // getattr
-  partial,    // functools.partial
+  layout,      // torch.serialization._get_layout
+  attribute,   // getattr
+  partial,     // functools.partial
+  new_object,  // copyreg._reconstructor, __newobj__: of the class that is its first argument
 };
 
 // A row of the table. Each list has the words that blanks separate.

@@ -147,6 +147,13 @@ class OpcodeDecoder {
 
   // Where the next instruction begins. After a failure, the end of the bytes; after an unknown opcode, the byte behind it.
   std::size_t end_offset() const { return at_; }
+  // Leaves out bytes that are not opcodes. Returns false if fewer are left.
+  bool skip(std::uint64_t nbytes) {
+    if (nbytes > bytes_.size() - at_) return false;
+    at_ += static_cast<std::size_t>(nbytes);
+    return true;
+  }
+
   // "opcode BINUNICODE needs 10 bytes, but only 5 are left"
   std::string error() const;
 

@@ -3,267 +3,80 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <optional>
-#include <unordered_map>
+#include <vector>
 
 #include "pickle/globals.h"
 #include "pickle/memo.h"
 #include "pickle/opcodes.h"
+#include "pickle/words.h"
+#include "scan/pickle_uses.h"
 
 namespace transload {
 namespace {
 
 using How = PickleUse::How;
 
-constexpr std::size_t kMaxName = 1000;  // a longer text is not the name of anything
-constexpr std::size_t kMaxUses = 10'000, kMaxTextNbytes = 64 << 20;
+constexpr std::size_t kMaxTextNbytes = 64 << 20;
+constexpr int kMostPicklesInPickles = 4;  // arrays of objects in arrays of objects, of joblib
 
-// Thrown and caught here: the walk ends, what it found up to now counts.
-struct Broken {
-  std::string why;
-};
-
-// What is known of a value on the stack.
-struct Known {
-  enum class Kind : std::uint8_t {
-    nothing,
-    text,
-    global,
-    result,           // what a call of a global made
-    tuple_of_text,    // a tuple that begins with a text
-    tuple_of_global,  // a tuple that begins with a global
-    attribute,        // the pair of a global and a text, as getattr takes it
-    attribute_of_result,
-    module_id,  // of PyTorch's old stream: ("module", class, file, source)
-    looked_up   // what the loader's persistent_load returned
-  } kind = Kind::nothing;
-  // Number in Texts: the text; "module\nname" of a global, or of what made a result; what a tuple begins with; of an
-  // attribute "module\nname.attribute"; of a module id the class.
-  std::uint32_t text = 0;
-};
-
-// A global as one text: "module\nname".
-struct GlobalName {
-  explicit GlobalName(std::string_view text)
-      : module(text.substr(0, text.find('\n'))), name(text.substr(text.find('\n') + 1)) {}
-  std::string_view module, name;
-};
-
-std::string shown(std::string text) {
-  const std::size_t line = text.find('\n');
-  if (line != text.npos) text[line] = '.';
-  return text;
-}
-
-// The texts of a pickle by number, each once, for values on the stack are copied all the time; and what is known of values that
-// are made of them.
-class Texts {
- public:
-  explicit Texts(std::size_t most_nbytes) : most_nbytes_(most_nbytes) {}
-
-  const std::string& operator[](const Known& value) const { return *texts_[value.text]; }
-
-  // Looked up once for each name.
-  Constructor constructor(const Known& global) {
-    const auto [at, is_new] = constructors_.try_emplace(global.text, Constructor::none);
-    if (is_new) {
-      const GlobalName of((*this)[global]);
-      at->second = constructor_of(of.module, of.name);
-    }
-    return at->second;
-  }
-
-  Known global(std::string_view module, std::string_view name) {
-    return {Known::Kind::global, number_of(std::string(module.substr(0, kMaxName)) + "\n" +
-                                           std::string(name.substr(0, kMaxName)))};
-  }
-  // A long text is not a name, but must not pass for an empty one: a part of it is kept.
-  Known text(std::string_view text) {
-    return {Known::Kind::text, number_of(std::string(text.substr(0, kMaxName)))};
-  }
-  // With escapes a text says something else than its bytes. No pickler writes a name with any, so nothing is known of it.
-  Known escaped_text(std::string_view escaped) {
-    return escaped.find('\\') == escaped.npos ? text(escaped) : Known{};
-  }
-  Known quoted_text(std::string_view quoted) {
-    return escaped_text(quoted.size() >= 2 ? quoted.substr(1, quoted.size() - 2) : quoted);
-  }
-  Known tuple(std::span<const Known> items) {
-    if (items.empty()) return {};
-    const Known& first = items[0];
-    const bool is_pair = items.size() == 2 && items[1].kind == Known::Kind::text;
-    const auto pair = [&] { return number_of((*this)[first] + "." + (*this)[items[1]]); };
-    switch (first.kind) {
-      case Known::Kind::text:
-        if ((*this)[first] == "module" && items.size() > 1 && items[1].kind == Known::Kind::global)
-          return {Known::Kind::module_id, items[1].text};
-        return {Known::Kind::tuple_of_text, first.text};
-      case Known::Kind::result:
-        return is_pair ? Known{Known::Kind::attribute_of_result, pair()} : Known{};
-      case Known::Kind::global:
-        return is_pair ? Known{Known::Kind::attribute, pair()}
-                       : Known{Known::Kind::tuple_of_global, first.text};
-      default:
-        return {};
-    }
-  }
-
- private:
-  std::uint32_t number_of(std::string text) {
-    const auto [at, is_new] =
-        numbers_.try_emplace(std::move(text), static_cast<std::uint32_t>(texts_.size()));
-    if (!is_new) return at->second;
-    texts_.push_back(&at->first);
-    nbytes_ += at->first.size();
-    if (nbytes_ > most_nbytes_) throw Broken{"brings more names and texts than a model has"};
-    return at->second;
-  }
-
-  const std::size_t most_nbytes_;
-  std::size_t nbytes_ = 0;
-  std::map<std::string, std::uint32_t> numbers_;
-  std::vector<const std::string*> texts_;
-  std::unordered_map<std::uint32_t, Constructor> constructors_;  // by the number of the name
-};
-
-// The number of a memo entry, in digits. Python takes other spellings too, as "+1" and "0_1": of those, nothing.
+// The number of a memo entry, in digits. Python takes other spellings too, as "+1" and "0_1", and in C whatever follows a
+// NUL: of those, nothing.
 std::optional<std::uint64_t> memo_number(std::string_view digits) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (error == std::errc() && std::to_string(value) == digits) return value;
+  digits = digits.substr(0, digits.find('\0'));
   const bool may_be_one = digits.find_first_of("0123456789") != digits.npos &&
                           digits.find_first_not_of("0123456789+-_ \t\r\v\f") == digits.npos;
   if (!may_be_one) throw Broken{"has a memo number that is not a number"};
   return std::nullopt;
 }
 
-// Values and marks. A loader fails on an empty stack, but the opcodes before have run by then: that ends the walk.
-class KnownStack {
- public:
-  void push(Known value) { values_.push_back(value); }
-  Known pop() {
-    const std::size_t floor = marks_.empty() ? 0 : marks_.back();
-    if (values_.size() <= floor) throw Broken{"needs a value, but the stack has none"};
-    const Known top = values_.back();
-    values_.pop_back();
-    return top;
-  }
-  Known top() const { return values_.empty() ? Known{} : values_.back(); }
-  bool is_empty() const { return values_.empty(); }
-
-  void push_mark() { marks_.push_back(values_.size()); }
-  void pop_value_or_mark() {
-    if (!marks_.empty() && values_.size() == marks_.back())
-      marks_.pop_back();
-    else
-      pop();
-  }
-  // Removes the last mark and returns the values above it. They stay until drop().
-  std::span<const Known> take_mark() {
-    if (marks_.empty()) throw Broken{"needs a mark, but there is none"};
-    const std::size_t begin = std::min(marks_.back(), values_.size());
-    marks_.pop_back();
-    return std::span(values_).subspan(begin);
-  }
-  // The last values, fewer if there are not as many. They stay until drop().
-  std::span<const Known> last(std::size_t count) const {
-    return std::span(values_).last(std::min(count, values_.size()));
-  }
-  void drop(std::size_t count) { values_.resize(values_.size() - count); }
-
- private:
-  std::vector<Known> values_;
-  std::vector<std::size_t> marks_;
+// As whom the walk reads the pickle.
+enum class Reader : std::uint8_t {
+  pickle,
+  joblib  // skips the elements behind each NumpyArrayWrapper
 };
 
-// The uses that were found, each name and way once.
-class Uses {
- public:
-  Uses(const Texts& texts, const std::string& member)
-      : texts_(texts), member_(member.substr(0, kMaxName)) {}
-
-  void set_offset(std::size_t offset) { offset_ = offset; }
-
-  void add(How how, std::string name, Verdict verdict) {
-    if (count_again(how, name)) return;
-    seen_.emplace(std::pair(how, name), uses_.size());
-    uses_.push_back({how, verdict, std::move(name), member_, offset_, 1});
-    if (uses_.size() > kMaxUses) throw Broken{"uses more names than a model does"};
-  }
-
-  void add_use(How how, const Known& of) {
-    switch (of.kind) {
-      case Known::Kind::global:
-        return add_judged(how, of);
-      case Known::Kind::result:  // the result of a call is called: it may be anything
-        return add(how, shown(texts_[of]) + "()", Verdict::runs_code);
-      case Known::Kind::
-          looked_up:  // PyTorch's persistent_load of whole modules returns classes too
-        return add(how, "what was looked up", Verdict::needs_classes);
-      default:
-        return add(how, "a value that is not a name", Verdict::runs_code);
-    }
-  }
-
-  // An object has a state to set. A class, a module or what others use too has none that a pickler would set.
-  void add_set_state(const Known& of) {
-    switch (of.kind) {
-      case Known::Kind::global:
-        return add(How::set_state, shown(texts_[of]) + " itself", Verdict::runs_code);
-      case Known::Kind::result:
-        return add_judged(How::set_state, of);
-      case Known::Kind::looked_up:
-        return add(How::set_state, "what was looked up, itself", Verdict::runs_code);
-      default:
-        return;
-    }
-  }
-
-  std::vector<PickleUse> take() { return std::move(uses_); }
-
- private:
-  // Judges each name once: a checkpoint calls the same few for each of its tensors.
-  void add_judged(How how, const Known& global) {
-    std::string name = shown(texts_[global]);
-    if (count_again(how, name)) return;
-    const GlobalName of(texts_[global]);
-    add(how, std::move(name), judge_global(of.module, of.name, how).verdict);
-  }
-
-  bool count_again(How how, const std::string& name) {
-    const auto found = seen_.find({how, name});
-    if (found == seen_.end()) return false;
-    ++uses_[found->second].count;
-    return true;
-  }
-
-  const Texts& texts_;
-  const std::string member_;
-  std::size_t offset_ = 0;
-  std::map<std::pair<How, std::string>, std::size_t> seen_;
-  std::vector<PickleUse> uses_;
-};
+// The number of bytes that S, U and V dtypes state a second time.
+bool has_size(const DtypeCode& code, const Known& item) {
+  return !code.has_own_size() || item.kind != Known::Kind::integer || item.text == code.nbytes;
+}
 
 class Scanner {
  public:
-  Scanner(std::span<const std::byte> bytes, const std::string& member)
-      : decoder_(bytes), texts_(kMaxTextNbytes + bytes.size()), uses_(texts_, member) {}
+  Scanner(std::span<const std::byte> bytes, const std::string& member, Reader reader, int depth = 0)
+      : bytes_(bytes),
+        member_(member),
+        reader_(reader),
+        depth_(depth),
+        decoder_(bytes),
+        texts_(kMaxTextNbytes + bytes.size()),
+        uses_(texts_, member) {}
 
   PickleScan run() {
-    std::string broken;
+    PickleScan found;
     try {
       while (decoder_.next() && now().opcode != Opcode::STOP) {
         uses_.set_offset(now().offset);
         execute();
+        last_ = now().opcode;
       }
-      broken = decoder_.error();
-      if (broken.empty() && stack_.is_empty()) broken = "the pickle ends without a value";
+      found.broken = decoder_.error();
+      if (found.broken.empty() && stack_.is_empty())
+        found.broken = "the pickle ends without a value";
+      uses_.give_away(stack_.top());
     } catch (const Broken& error) {
-      broken = "opcode " + std::string(name(now().opcode)) + " " + error.why;
+      found.broken = "opcode " + std::string(name(now().opcode)) + " " + error.why;
+      found.gave_up = error.is_limit;
     }
-    if (!broken.empty()) broken = "offset " + std::to_string(now().offset) + ": " + broken;
-    return {uses_.take(), decoder_.end_offset(), broken};
+    if (!found.broken.empty())
+      found.broken = "offset " + std::to_string(now().offset) + ": " + found.broken;
+    found.uses = uses_.take();
+    found.nbytes = decoder_.end_offset();
+    found.has_arrays = has_arrays_;
+    return found;
   }
 
  private:
@@ -278,8 +91,10 @@ class Scanner {
           throw Broken{"names protocol " + std::to_string(now().number)};
         return;
       case Opcode::STOP:
-      case Opcode::FRAME:
       case Opcode::READONLY_BUFFER:
+        return;
+      case Opcode::FRAME:
+        frame_end_ = decoder_.end_offset() + std::min<std::uint64_t>(now().number, bytes_.size());
         return;
 
       case Opcode::MARK:
@@ -304,15 +119,25 @@ class Scanner {
       case Opcode::LONG_BINGET:
         return push_memo(now().number);
 
-      // Values that cannot be a part of a name
       case Opcode::NONE:
-      case Opcode::NEWTRUE:
-      case Opcode::NEWFALSE:
+        return stack_.push({Kind::none});
       case Opcode::INT:
+      case Opcode::LONG:
+        return stack_.push(written_integer());
       case Opcode::BININT:
       case Opcode::BININT1:
       case Opcode::BININT2:
-      case Opcode::LONG:
+        return stack_.push(integer(now().integer()));
+      case Opcode::EMPTY_TUPLE:
+        return stack_.push(texts_.tuple({}));
+      case Opcode::EMPTY_DICT:
+        filled_dicts_.push_back(false);
+        return stack_.push(
+            {Kind::dict, false, static_cast<std::uint32_t>(filled_dicts_.size() - 1)});
+
+      // Values that cannot be a part of a name
+      case Opcode::NEWTRUE:
+      case Opcode::NEWFALSE:
       case Opcode::LONG1:
       case Opcode::LONG4:
       case Opcode::FLOAT:
@@ -322,9 +147,7 @@ class Scanner {
       case Opcode::BINBYTES8:
       case Opcode::BYTEARRAY8:
       case Opcode::NEXT_BUFFER:
-      case Opcode::EMPTY_TUPLE:
       case Opcode::EMPTY_LIST:
-      case Opcode::EMPTY_DICT:
       case Opcode::EMPTY_SET:
         return stack_.push({});
 
@@ -350,17 +173,19 @@ class Scanner {
       case Opcode::LIST:
       case Opcode::DICT:
       case Opcode::FROZENSET:
-        stack_.drop(stack_.take_mark().size());
+        take_items();
         return stack_.push({});
       case Opcode::APPEND:
-        return static_cast<void>(stack_.pop());
-      case Opcode::SETITEM:
-        stack_.pop();
-        return static_cast<void>(stack_.pop());
+        uses_.give_away(stack_.pop());
+        return uses_.add_set_items(stack_.top());
       case Opcode::APPENDS:
-      case Opcode::SETITEMS:
       case Opcode::ADDITEMS:
-        return stack_.drop(stack_.take_mark().size());
+        take_items();
+        return uses_.add_set_items(stack_.top());
+      case Opcode::SETITEM:
+        return set_items(stack_.last(2));
+      case Opcode::SETITEMS:
+        return set_items(stack_.take_mark());
 
       case Opcode::GLOBAL:
         return stack_.push(global(now().text, now().second_line));
@@ -381,14 +206,14 @@ class Scanner {
         return call(How::call, stack_.pop(), arguments);
       }
       case Opcode::NEWOBJ_EX:
-        stack_.pop();
+        uses_.give_away(stack_.pop());
         [[fallthrough]];
-      case Opcode::NEWOBJ:
-        stack_.pop();
-        return call(How::make, stack_.pop(), {});
+      case Opcode::NEWOBJ: {
+        const Known arguments = stack_.pop();
+        return call(How::make, stack_.pop(), arguments);
+      }
       case Opcode::BUILD:
-        stack_.pop();
-        return uses_.add_set_state(stack_.top());
+        return build(stack_.pop());
       case Opcode::PERSID:
         uses_.add(How::persistent_id, "\"" + std::string(now().text.substr(0, 100)) + "\"",
                   Verdict::needs_classes);
@@ -412,7 +237,7 @@ class Scanner {
 
   Known global(std::string_view module, std::string_view name) {
     const Known value = texts_.global(module, name);
-    uses_.add_use(How::mention, value);
+    uses_.add_mention(value);
     return value;
   }
 
@@ -424,11 +249,102 @@ class Scanner {
     stack_.push({});
   }
 
+  // What a tuple holds is judged when the tuple is used: as arguments, or as a part of another value.
   void tuple(std::span<const Known> items) {
+    for (const Known& item : items) {
+      if (item.kind == Kind::tuple) uses_.give_away(item);
+    }
+    if (items.size() > kMaxTupleItems) uses_.give_away(items.subspan(kMaxTupleItems));
     const Known made = texts_.tuple(items);
     stack_.drop(items.size());
     stack_.push(made);
   }
+
+  void take_items() {
+    const auto items = stack_.take_mark();
+    uses_.give_away(items);
+    stack_.drop(items.size());
+  }
+
+  Known integer(std::int64_t value) const {
+    if (value < 0 || value > ~std::uint32_t{}) return {};
+    return {Kind::integer, false, static_cast<std::uint32_t>(value)};
+  }
+  Known written_integer() const {
+    std::uint32_t value = 0;
+    std::string_view text = now().text;
+    if (text.ends_with('L')) text.remove_suffix(1);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool is_all = error == std::errc() && end == text.data() + text.size();
+    return is_all ? Known{Kind::integer, false, value} : Known{};
+  }
+
+  // Keys and values one after the other.
+  void set_items(std::span<const Known> items) {
+    if (now().opcode == Opcode::SETITEM && items.size() < 2)
+      throw Broken{"needs a value, but the stack has none"};
+    uses_.give_away(items);
+    const bool is_array = std::ranges::any_of(items, [&](const Known& item) {
+      return item.kind == Kind::text && texts_[item] == "shape";
+    });
+    const Known filled = is_array ? texts_.array_state(array_state(items)) : Known{};
+    const auto contents = contents_of(items);
+    stack_.drop(items.size());
+    const Known target = stack_.top();
+    uses_.add_set_items(target);
+    if (target.kind != Kind::dict) return;
+    const bool is_first = !filled_dicts_[target.text];
+    filled_dicts_[target.text] = true;
+    if (!is_first) return stack_.replace_top({});
+    Known known = target;
+    known.more = static_cast<std::uint32_t>(contents);
+    stack_.replace_top(is_array ? filled : known);
+  }
+
+  // Of the fields of a dtype: {name: (dtype, offset)}.
+  DictContents contents_of(std::span<const Known> items) const {
+    for (const Known& item : items) {
+      if (item.kind == Kind::text) continue;
+      const auto field = texts_.items(item);
+      if (field.empty() || !is_dtype(field[0])) return DictContents::unknown;
+      const DtypeCode code(texts_.code_of_dtype(field[0]));
+      if (!code.is_simple() && code.letter != 'V') return DictContents::with_objects;
+    }
+    return DictContents::without_objects;
+  }
+
+  ArrayState array_state(std::span<const Known> items) {
+    ArrayState state;
+    std::optional<std::uint64_t> count, itemsize;
+    for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
+      if (items[i].kind != Kind::text) continue;
+      const std::string& key = texts_[items[i]];
+      const Known& value = items[i + 1];
+      if (key == "shape") count = number_of_elements(value);
+      if (key == "numpy_array_alignment_bytes") state.is_padded = value.kind != Kind::none;
+      if (key != "dtype" || !is_dtype(value)) continue;
+      const DtypeCode code(texts_.code_of_dtype(value));
+      state.is_of_objects = code.is_of_objects();
+      if (code.letter != '\0') itemsize = code.nbytes;
+    }
+    if (count && itemsize) state.nbytes = *count * *itemsize;
+    return state;
+  }
+
+  std::optional<std::uint64_t> number_of_elements(const Known& shape) const {
+    if (shape.kind != Kind::tuple) return std::nullopt;
+    const auto items = texts_.items(shape);
+    if (items.size() == kMaxTupleItems) return std::nullopt;  // there may be more
+    std::uint64_t count = 1;
+    for (const Known& item : items) {
+      if (item.kind != Kind::integer) return std::nullopt;
+      count *= item.text;
+      if (count > bytes_.size()) return std::nullopt;
+    }
+    return count;
+  }
+
+  bool is_dtype(const Known& value) const { return value.kind == Kind::result && value.more != 0; }
 
   void inst() {
     const Known callable = global(now().text, now().second_line);
@@ -440,61 +356,271 @@ class Scanner {
   void obj() {
     const auto values = stack_.take_mark();
     const Known callable = values.empty() ? Known{} : values[0];
+    for (const Known& value : values) {
+      if (value.kind == Kind::tuple) uses_.give_away(value);
+    }
     const Known arguments = values.empty() ? Known{} : texts_.tuple(values.subspan(1));
     stack_.drop(values.size());
     call(How::call, callable, arguments);
   }
 
-  // getattr(class, "name") gives the name "class.name".
+  // getattr(class, "name") gives the name "class.name". Returns false if it is given anything else than a class or a layer:
+  // it may then give a function of anything.
   bool get_attribute(const Known& callable, const Known& arguments) {
-    const bool is_attribute =
-        arguments.kind == Kind::attribute || arguments.kind == Kind::attribute_of_result;
-    if (!is_attribute || texts_.constructor(callable) != Constructor::attribute) return false;
-    const GlobalName of(texts_[arguments]);
-    if (arguments.kind == Kind::attribute) {
-      uses_.add(How::mention, shown(texts_[arguments]),
-                judge_attribute(of.module, of.name).verdict);
+    const auto pair = texts_.items(arguments);
+    const bool is_attribute = pair.size() == 2 && pair[1].kind == Kind::text &&
+                              (pair[0].kind == Kind::global || pair[0].kind == Kind::result);
+    if (!is_attribute || texts_.about(callable).constructor != Constructor::attribute) return false;
+    const Known made = texts_.attribute(pair[0], pair[1]);
+    const GlobalName of(texts_[made]);
+    if (pair[0].kind == Kind::global) {
+      uses_.add(How::mention, shown(texts_[made]), judge_attribute(of.module, of.name).verdict);
     } else {
-      const bool is_private = of.name.find(".__") != of.name.npos;
-      if (is_private || !is_method_of_layer(of.module, of.name)) return false;
-      uses_.add(How::mention, shown(texts_[arguments]), Verdict::needs_classes);
+      if (!is_method_of_layer(of.module, texts_[pair[1]])) return false;
+      uses_.add(How::mention, shown(texts_[made]), Verdict::needs_classes);
     }
-    stack_.push({Kind::result, arguments.text});
+    stack_.push(made);
     return true;
   }
 
   void call(How how, const Known& callable, const Known& arguments) {
     const bool is_global = callable.kind == Kind::global;
-    if (is_global && get_attribute(callable, arguments)) return;
+    if (is_global && how == How::call && get_attribute(callable, arguments)) return;
     uses_.add_use(how, callable);
-    if (is_global && calls_its_first_argument(texts_.constructor(callable))) {
-      const bool is_known =
-          arguments.kind == Kind::tuple_of_global || arguments.kind == Kind::attribute;
-      uses_.add_use(How::call, is_known ? Known{Kind::global, arguments.text} : Known{});
+    Known made;
+    if (is_global || callable.kind == Kind::result || callable.kind == Kind::attribute)
+      made = {Kind::result, false, callable.text};
+    if (is_global) {
+      const AboutGlobal& about = texts_.about(callable);
+      made = judge_arguments(how, about, callable, arguments, made);
+      if (about.is_dtype) {
+        const auto items = texts_.items(arguments);
+        made = texts_.dtype(callable, items.empty() ? Known{} : items[0]);
+      }
+    } else {
+      uses_.give_away(arguments);
     }
-    const bool is_result = is_global || callable.kind == Kind::result;
-    stack_.push(is_result ? Known{Kind::result, callable.text} : Known{});
+    stack_.push(made);
+  }
+
+  // Judges what a call does with its arguments. Returns what it makes.
+  Known judge_arguments(How how, const AboutGlobal& about, const Known& callable,
+                        const Known& arguments, Known made) {
+    const auto items = texts_.items(arguments);
+    const std::string name = shown(texts_[callable]);
+    if (calls_its_first_argument(about.constructor)) {
+      uses_.add_use(How::call, items.empty() ? Known{} : only_global(items[0]));
+    } else if (about.constructor == Constructor::partial) {
+      judge_partial(name, items);
+    } else if (about.constructor == Constructor::new_object) {
+      return judge_new_object(name, items, arguments, made);
+    } else if (about.kind == GlobalKind::from_arguments) {
+      judge_maker(name, items);
+    } else if (about.is_scalar) {
+      const bool is_simple =
+          items.size() == 2 && is_dtype(items[0]) && is_without_pointers(items[0]);
+      if (!is_simple)
+        uses_.add(How::call, name + " of a dtype that may hold pointers", Verdict::runs_code);
+    } else if (about.kind == GlobalKind::needed_class ||
+               about.kind == GlobalKind::unknown_function) {
+      judge_class(how, name, items, arguments);
+    }
+    uses_.give_away(arguments);
+    return made;
+  }
+
+  static Known only_global(const Known& value) {
+    return value.kind == Kind::global ? value : Known{};
+  }
+
+  bool is_without_pointers(const Known& dtype) const {
+    const DtypeCode code(texts_.code_of_dtype(dtype));
+    return code.is_simple() || (code.letter == 'V' && !has_object_fields_);
+  }
+
+  void judge_partial(const std::string& name, std::span<const Known> items) {
+    if (items.empty() || items[0].kind != Kind::global)
+      return uses_.add(How::call, name + " of a value that is not a name", Verdict::runs_code);
+    const GlobalName of(texts_[items[0]]);
+    uses_.add(How::mention, shown(texts_[items[0]]), judge_wrapped(of.module, of.name).verdict);
+  }
+
+  // copyreg._reconstructor(class, base, state), __newobj__(class, …): base.__new__(class, state).
+  Known judge_new_object(const std::string& name, std::span<const Known> items,
+                         const Known& arguments, Known made) {
+    const bool is_of_base =
+        name.ends_with("__newobj__") || (items.size() == 3 && is_builtin_base(items[1]));
+    if (items.empty() || items[0].kind != Kind::global || !is_of_base) {
+      uses_.add(How::call, name + " of what is not a class", Verdict::runs_code);
+      uses_.give_away(arguments);
+      return made;
+    }
+    uses_.add_use(How::make, items[0]);
+    uses_.give_away(items.subspan(1));
+    return {Kind::result, false, items[0].text};
+  }
+
+  bool is_builtin_base(const Known& value) const {
+    if (value.kind != Kind::global) return false;
+    const GlobalName of(texts_[value]);
+    constexpr std::string_view kBases =
+        "object dict list tuple set frozenset int long float complex str unicode bytes bytearray";
+    return (of.module == "builtins" || of.module == "__builtin__") && has_word(kBases, of.name);
+  }
+
+  // Makers of NumPy's values: a class or function among the arguments is called.
+  void judge_maker(const std::string& name, std::span<const Known> items) {
+    for (const Known& item : items) {
+      if (item.kind == Kind::global) uses_.add_use(How::call, item);
+      const bool is_computed = item.kind == Kind::attribute || item.kind == Kind::looked_up ||
+                               (item.kind == Kind::result && !is_of_numpy_or_torch(item));
+      if (is_computed)
+        uses_.add(How::call, name + " of what another call made", Verdict::runs_code);
+    }
+  }
+
+  bool is_of_numpy_or_torch(const Known& result) const {
+    const std::string& of = texts_[result];
+    return of.starts_with("numpy") || of.starts_with("torch") || of.starts_with("_codecs\n") ||
+           of.starts_with("collections\n");
+  }
+
+  // A class that is not known may do anything with what it is given.
+  void judge_class(How how, const std::string& name, std::span<const Known> items,
+                   const Known& arguments) {
+    if (arguments.has_resource)
+      uses_.add(how, name + " with a path, URL or command", Verdict::runs_code);
+    const bool has_callable =
+        how == How::call && std::ranges::any_of(items, [&](const Known& item) {
+          if (item.kind == Kind::attribute) return true;
+          if (item.kind != Kind::global) return false;
+          const GlobalKind kind = texts_.about(item).kind;
+          return kind != GlobalKind::plain_data && kind != GlobalKind::data_type &&
+                 kind != GlobalKind::made_by_reader;
+        });
+    if (has_callable) uses_.add(how, name + " with something to call", Verdict::runs_code);
+  }
+
+  void build(const Known& state) {
+    const Known target = stack_.top();
+    uses_.add_set_state(target);
+    uses_.give_away(state);
+    if (target.kind != Kind::result) return;
+    if (is_dtype(target)) return judge_dtype_state(target, state);
+    const AboutGlobal& about = texts_.about(target);
+    if (about.constructor == Constructor::partial)
+      judge_partial(shown(texts_[target]), texts_.items(state));
+    if (about.is_wrapper) skip_array(state);
+  }
+
+  // dtype.__setstate__ believes what it is given: with other flags the elements of an array are pointers.
+  // (version, order, subdtype, names, fields, size, alignment, flags, …)
+  void judge_dtype_state(const Known& dtype, const Known& state) {
+    const auto items = texts_.items(state);
+    const DtypeCode code(texts_.code_of_dtype(dtype));
+    const bool has_flags = items.size() == kMaxTupleItems && items[7].kind == Kind::integer;
+    const std::uint32_t flags = has_flags ? items[7].text : 0;
+    constexpr std::uint32_t kObjectFlags = 7, kAllFlags = 63;  // NPY_OBJECT_DTYPE_FLAGS
+    bool is_right = has_flags && code.letter != '\0' && has_size(code, items[5]);
+    if (code.is_of_objects()) {
+      is_right = is_right && flags == kAllFlags;
+    } else if (is_right && (flags & kObjectFlags) != 0) {
+      is_right = code.letter == 'V' && (flags & 3) == 3;
+      has_object_fields_ = true;
+    } else if (is_right) {
+      const bool has_fields = items[4].kind != Kind::none;
+      const auto contents = static_cast<DictContents>(items[4].more);
+      is_right = items[2].kind != Kind::tuple || is_array_of_numbers(items[2]);
+      if (has_fields)
+        is_right = is_right && items[4].kind == Kind::dict &&
+                   contents == DictContents::without_objects && !has_object_fields_;
+    }
+    if (!is_right)
+      uses_.add(How::set_state, shown(texts_[dtype]) + " with a state that may hold pointers",
+                Verdict::runs_code);
+  }
+
+  // (dtype, shape): of a field that is an array.
+  bool is_array_of_numbers(const Known& subdtype) const {
+    const auto items = texts_.items(subdtype);
+    return items.size() == 2 && is_dtype(items[0]) &&
+           DtypeCode(texts_.code_of_dtype(items[0])).is_simple();
+  }
+
+  // joblib reads the elements from the file, behind the frame that its unpickler has read.
+  void skip_array(const Known& state) {
+    has_arrays_ = true;
+    if (reader_ == Reader::pickle) return;
+    stack_.replace_top({});
+    const bool is_direct =
+        state.kind == Kind::array_state && (last_ == Opcode::SETITEMS || last_ == Opcode::SETITEM);
+    if (!is_direct || decoder_.end_offset() < frame_end_)
+      throw Broken{"has an array of joblib whose place cannot be told", true};
+    const ArrayState& array = texts_.state(state);
+    if (array.is_of_objects) return scan_inner_pickle();
+    if (!array.nbytes) throw Broken{"has an array of joblib whose length cannot be told", true};
+    std::uint64_t nbytes = *array.nbytes;
+    if (array.is_padded && decoder_.end_offset() < bytes_.size())
+      nbytes += 1 + static_cast<std::uint64_t>(bytes_[decoder_.end_offset()]);
+    if (!decoder_.skip(nbytes)) throw Broken{"is followed by an array that is cut short"};
+  }
+
+  void scan_inner_pickle() {
+    if (depth_ >= kMostPicklesInPickles)
+      throw Broken{"has arrays of objects nested too deep", true};
+    const std::size_t begin = decoder_.end_offset();
+    const PickleScan inner =
+        Scanner(bytes_.subspan(begin), member_, Reader::pickle, depth_ + 1).run();
+    for (const PickleUse& use : inner.uses) {
+      uses_.set_offset(begin + use.offset);
+      uses_.add(use.how, use.name, use.verdict);
+    }
+    if (!inner.broken.empty()) throw Broken{"has an array of objects: " + inner.broken, true};
+    decoder_.skip(inner.nbytes);
   }
 
   void persistent(const Known& id) {
-    if (id.kind == Kind::module_id) return stack_.push({Kind::global, id.text});
-    const bool is_storage = id.kind == Kind::tuple_of_text && texts_[id] == "storage";
-    if (!is_storage)
+    uses_.give_away(id);
+    const auto items = texts_.items(id);
+    // PyTorch's old stream: ("module", class, file, source) gives the class.
+    if (items.size() > 1 && items[0].kind == Kind::text && texts_[items[0]] == "module")
+      return stack_.push(items[1]);
+    if (id.kind != Kind::storage_id)
       uses_.add(How::persistent_id, "an id that is not a storage", Verdict::needs_classes);
-    stack_.push({Kind::looked_up, 0});
+    stack_.push({Kind::looked_up});
   }
 
+  const std::span<const std::byte> bytes_;
+  const std::string& member_;
+  const Reader reader_;
+  const int depth_;
   OpcodeDecoder decoder_;
   KnownStack stack_;
   PickleMemo<Known> memo_;
   Texts texts_;
-  Uses uses_;
+  PickleUses uses_;
+  std::vector<bool> filled_dicts_;  // by the number of the EMPTY_DICT
+  Opcode last_ = Opcode::STOP;
+  std::uint64_t frame_end_ = 0;
+  bool has_arrays_ = false;
+  bool has_object_fields_ = false;  // a dtype has fields of objects
 };
 
 }  // namespace
 
 PickleScan scan_pickle(std::span<const std::byte> bytes, const std::string& member) {
-  return Scanner(bytes, member).run();
+  PickleScan as_pickle = Scanner(bytes, member, Reader::pickle).run();
+  if (!as_pickle.has_arrays) return as_pickle;
+  // joblib skips the elements of arrays, Python's unpickler takes them for opcodes: what either would run counts.
+  PickleScan as_joblib = Scanner(bytes, member, Reader::joblib).run();
+  for (PickleUse& use : as_pickle.uses) {
+    const auto is_it = [&](const PickleUse& other) {
+      return other.how == use.how && other.name == use.name;
+    };
+    if (use.verdict == Verdict::runs_code && std::ranges::none_of(as_joblib.uses, is_it))
+      as_joblib.uses.push_back(std::move(use));
+  }
+  return as_joblib;
 }
 
 }  // namespace transload

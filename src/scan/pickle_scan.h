@@ -14,6 +14,8 @@ struct PickleScan {
   std::vector<PickleUse> uses;  // each name and way once, in the order of the first
   std::size_t nbytes = 0;       // up to and including STOP, or to where it breaks
   std::string broken;           // why it does, with the offset; empty: the walk came to STOP
+  bool gave_up = false;         // it is a limit of the scanner: a loader would go on
+  bool has_arrays = false;      // the elements of joblib's arrays lie between the opcodes
 };
 
 // `member` goes into the uses: the name of the archive member, or "" for a file of its own.
