@@ -3,8 +3,8 @@ SHELL := /bin/bash
 CMAKE ?= $(firstword $(wildcard /usr/bin/cmake) cmake)
 CTEST ?= $(firstword $(wildcard /usr/bin/ctest) ctest)
 JOBS ?= $(shell nproc)
-PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapidjson-dev libdeflate-dev zlib1g-dev strace \
-  libssl-dev libgtest-dev python3
+PACKAGES := g++ clang cmake ninja-build pkg-config libfmt-dev libcli11-dev rapidjson-dev libdeflate-dev zlib1g-dev libbz2-dev liblzma-dev \
+  libzstd-dev strace libssl-dev libgtest-dev python3
 INSTALL := bash cmake/install_packages.sh
 # One version for everyone: others format some lines in another way.
 CLANG_FORMAT := clang-format-14

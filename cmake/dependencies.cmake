@@ -17,6 +17,12 @@ if(PkgConfig_FOUND)
   pkg_check_modules(TRANSLOAD_LIBDEFLATE QUIET IMPORTED_TARGET libdeflate)
 endif()
 transload_require(TRANSLOAD_LIBDEFLATE_FOUND libdeflate-dev)
+# Only scan uses these, to look into files that are compressed as a whole. Without one, it says that it could not.
+find_package(BZip2 QUIET)
+if(PkgConfig_FOUND)
+  pkg_check_modules(TRANSLOAD_LZMA QUIET IMPORTED_TARGET liblzma)
+  pkg_check_modules(TRANSLOAD_ZSTD QUIET IMPORTED_TARGET libzstd)
+endif()
 find_package(RapidJSON QUIET)
 transload_require(RapidJSON_FOUND rapidjson-dev)
 

@@ -21,5 +21,16 @@ install(FILES ${PROJECT_BINARY_DIR}/transloadConfig.cmake ${PROJECT_BINARY_DIR}/
 
 # The .pc file finds its prefix from its own place: `cmake --install --prefix` may name another than CMake's.
 file(RELATIVE_PATH TRANSLOAD_PC_TO_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+set(TRANSLOAD_PC_REQUIRES "")
+set(TRANSLOAD_PC_LIBS "")
+if(TRANSLOAD_LZMA_FOUND)
+  string(APPEND TRANSLOAD_PC_REQUIRES " liblzma")
+endif()
+if(TRANSLOAD_ZSTD_FOUND)
+  string(APPEND TRANSLOAD_PC_REQUIRES " libzstd")
+endif()
+if(BZip2_FOUND)  # Debian's libbz2-dev has no .pc file
+  set(TRANSLOAD_PC_LIBS " -lbz2")
+endif()
 configure_file(cmake/transload.pc.in transload.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/transload.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "archive/decompress.h"
 #include "archive/tar.h"
 #include "format/format.h"
 #include "format/shards.h"
@@ -68,14 +69,17 @@ Scan scan(Opened& opened) {
     const bool is_one = zip::last_archive_begin(opened.file()) == 0;
     const bool is_model = is_one && opened.zip()->damage().empty() && format;
     Report reader(opened.name(), opened.nbytes());  // what the reader says comes last
+    opened.zip()->keep_largest_read();
     const KnownOffsets known = is_model ? ask_reader(*format, opened, reader) : KnownOffsets();
     const std::string kind =
         is_one ? judge_archive(*opened.zip(), whole, report, known) : judge_archives(whole, report);
+    judge_polyglot(whole, Judged::archive, report);
     if (kind == "torch_zip" || kind == "npz") report.add(reader.finish(kind), "");
     return report.finish(kind);
   }
   if (format == &kNpy) {
     judge_array(whole, report);
+    judge_polyglot(whole, Judged::array, report);
     return report.finish("npy");
   }
   if (format == &kTorchStream) {
@@ -87,17 +91,22 @@ Scan scan(Opened& opened) {
   if (format && format != &kTorchTar && format != &kPickle) {
     ask_reader(*format, opened, report);
     if (format == &kShards) scan_shards(opened, report);
-    judge_polyglot(whole, report);
+    judge_polyglot(whole, Judged::other, report);
     // Any JSON could be an index of shards: JSON that is not called one is something else.
     const bool is_index = opened.name().ends_with(shards::kIndexSuffix);
     const bool is_other = format == &kShards && report.is_broken() && !is_index;
     return report.finish(is_other ? "unknown" : std::string(format->name));
   }
+  if (judge_compressed(whole, opened.head(), report))
+    return report.finish(std::string(name(compression_of(opened.head()))));
   if (is_tar(opened.head())) {
     judge_tar(whole, report);
+    judge_polyglot(whole, Judged::tar, report);
     return report.finish("tar");
   }
-  const std::string kind = judge_stream(whole, report);
+  std::string kind = judge_stream(whole, report);
+  judge_last_archive(whole, report);
+  if (kind == "unknown" && !report.is_clean()) kind = "zip";
   if (kind == "unknown") {
     try {
       format_of(opened);

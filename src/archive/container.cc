@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <utility>
 
 #include "io/file.h"
 #include "transload/error.h"
@@ -43,7 +44,18 @@ std::string Container::read(Member& member, std::uint64_t max_nbytes) {
   }
   Member* const one = &member;
   if (!member.data_offset) locate({&one, 1});
-  return read_member(file_, member);
+  std::string bytes = read_member(file_, member);
+  if (keeps_largest_ && bytes.size() > kept_.size()) {
+    kept_ = bytes;
+    kept_offset_ = member.data_offset;
+  }
+  return bytes;
+}
+
+std::optional<std::string> Container::take_kept(const Member& member) {
+  if (kept_offset_ == 0 || kept_offset_ != member.data_offset) return std::nullopt;
+  kept_offset_ = 0;
+  return std::exchange(kept_, std::string());
 }
 
 std::string label_of(const Member& member) { return "member \"" + std::string(member.name) + "\""; }

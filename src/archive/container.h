@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -59,6 +60,12 @@ class Container {
   // Returns the decoded bytes of a member. Throws FormatError if it has more than max_nbytes or is damaged.
   std::string read(Member& member, std::uint64_t max_nbytes);
 
+  // From now on, keeps the bytes of the largest member that read() returns: one who looks at all members need not read it
+  // again.
+  void keep_largest_read() { keeps_largest_ = true; }
+  // The kept bytes, if they are those of this member; empty otherwise. They are kept no longer.
+  std::optional<std::string> take_kept(const Member& member);
+
  protected:
   void add_oddity(std::uint64_t offset, std::string text, bool readers_differ = true);
   [[noreturn]] void fail(std::uint64_t offset, const std::string& what) const;
@@ -67,6 +74,11 @@ class Container {
   std::vector<Member> members_;
   std::vector<Oddity> oddities_;
   std::string damage_;
+
+ private:
+  bool keeps_largest_ = false;
+  std::string kept_;
+  std::uint64_t kept_offset_ = 0;  // of the member's data; 0: none is kept
 };
 
 // 'member "model/data.pkl"', for messages.

@@ -29,7 +29,8 @@ std::uint64_t number(std::string_view field) {
 }  // namespace
 
 bool is_tar(std::string_view head) {
-  if (head.size() < kBlock || head[0] == '\0') return false;
+  if (head.size() < kBlock) return false;
+  if (head.substr(0, kBlock).find_first_not_of('\0') == head.npos) return false;
   std::int64_t sum = kSumNbytes * ' ', signed_sum = sum;  // the field itself counts as blanks
   for (std::size_t i = 0; i < kBlock; ++i) {
     if (i >= kSum && i < kSum + kSumNbytes) continue;

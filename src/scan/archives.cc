@@ -72,13 +72,12 @@ class ArchiveScan {
   void judge(Member& member) {
     const std::string name = lower(member.name), label = where_ + std::string(member.name);
     if (!member.data_offset) return;  // its header is damaged, which is an oddity
-    if (std::ranges::binary_search(known_, part_.offset + member.data_offset)) return;
+    if (is_storage(member)) return;
     if (name.ends_with("/") && member.nbytes == 0) return;
     if (ends_with_any(name, kPrograms)) {
       if (!has("constants.pkl")) add_program("code of its own", label);
       return;
     }
-    if (name.ends_with(".debug_pkl")) return;
     try {
       judge(member, name, label);
     } catch (const FormatError& error) {
@@ -86,11 +85,20 @@ class ArchiveScan {
     }
   }
 
+  // Storages that the values name are not searched, but others can read them as something else: by a name with an ending, or
+  // as NumPy's arrays, which need no name.
+  bool is_storage(const Member& member) const {
+    if (!std::ranges::binary_search(known_, part_.offset + member.data_offset)) return false;
+    const std::string_view name = member.name.substr(member.name.rfind('/') + 1);
+    if (name.find_first_not_of("0123456789") != name.npos) return false;
+    return member.encoding != Encoding::as_is || !is_array(container_.file(), member.data_offset);
+  }
+
   void judge(const Member& member, const std::string& name, const std::string& label) {
     const Part inner{file_of(member, label), label, part_.offset + member.data_offset,
                      part_.depth + 1};
     if (!inner.file.source) return;
-    if (name.ends_with(".pkl") || name.ends_with(".pickle"))
+    if (name.ends_with("pkl") || name.ends_with(".pickle"))
       judge_pickle(inner, report_);
     else
       judge_contents(inner, report_);
@@ -99,6 +107,8 @@ class ArchiveScan {
   // The decoded bytes of a member as a file; without a source if the budget does not allow it.
   File file_of(const Member& member, const std::string& label) {
     const File& file = container_.file();
+    if (auto kept = container_.take_kept(member))
+      return file_in_memory(file.name + "/" + label, std::move(*kept));
     if (member.encoding == Encoding::as_is)
       return part_of(file, member.data_offset, member.stored_nbytes, file.name);
     if (!report_.take(member.nbytes)) {
@@ -116,20 +126,28 @@ class ArchiveScan {
 
   // A member that the directory does not mention. What its header states is not believed.
   void judge_hidden(const Member& member) {
-    constexpr std::uint64_t kMostInflated = 64 << 20;
     const std::string label = where_ + std::string(member.name);
-    const bool is_stored = member.encoding == Encoding::as_is;
-    const std::uint64_t nbytes =
-        is_stored ? member.stored_nbytes : std::min(kMostInflated, 64 * member.stored_nbytes);
-    if (!report_.take(nbytes)) {
-      return report_.add_broken(part_.offset + member.data_offset,
-                                label + ": the archive holds more than is looked at");
-    }
+    const Part inner{hidden_file(member), label, part_.offset + member.data_offset,
+                     part_.depth + 1};
+    if (inner.file.source) return judge_contents(inner, report_);
+    report_.add_broken(inner.offset, label + ": the archive holds more than is looked at");
+  }
+
+  // Of a deflated member only as much as its bytes in the file allow is decoded; cut short, it is looked at as a damaged one.
+  File hidden_file(const Member& member) {
+    constexpr std::uint64_t kLeast = 64 << 10, kMostRatio = 20;
     const File& file = container_.file();
-    judge_contents({is_stored ? part_of(file, member.data_offset, nbytes, file.name)
-                              : file_in_memory(file.name, read_first(file, member, nbytes)),
-                    label, part_.offset + member.data_offset, part_.depth + 1},
-                   report_);
+    if (member.encoding == Encoding::as_is)
+      return part_of(file, member.data_offset, member.stored_nbytes, file.name);
+    const std::uint64_t most = std::max(kLeast, kMostRatio * member.stored_nbytes);
+    if (!report_.take(most)) return {};
+    std::string bytes = read_first(file, member, most);
+    if (bytes.size() == most) {
+      report_.add_broken(
+          part_.offset + member.data_offset,
+          where_ + std::string(member.name) + ": inflates to more than is looked at");
+    }
+    return file_in_memory(file.name, std::move(bytes));
   }
 
   void add_oddities(const std::string& format) {
@@ -220,11 +238,23 @@ void judge_torch_stream(const Part& part, Report& report) {
                  report);
 }
 
+void judge_last_archive(const Part& part, Report& report) {
+  if (!zip::has_end(part.file)) return;
+  const std::uint64_t begin = zip::last_archive_begin(part.file);
+  Part last = part;
+  last.offset += begin;
+  last.file = part_of(part.file, begin, part.file.nbytes() - begin, part.file.name);
+  ZipContainer container(last.file);
+  if (container.members().empty()) return;
+  report.add_finding(true, last.offset, part.label() + "what ends here is a zip archive too");
+  judge_archive(container, last, report, {});
+}
+
 void judge_tar(const Part& part, Report& report) {
   TarContainer tar(part.file);
   for (const Member& member : tar.members()) {
     const std::string label = part.label() + std::string(member.name);
-    judge_leftover({part_of(part.file, member.data_offset, member.nbytes, part.file.name), label,
+    judge_contents({part_of(part.file, member.data_offset, member.nbytes, part.file.name), label,
                     part.offset + member.data_offset, part.depth + 1},
                    report);
   }

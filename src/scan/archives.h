@@ -23,6 +23,9 @@ std::string judge_archive(Container& zip, const Part& part, Report& report,
 // Judges PyTorch's legacy stream: each of its pickles. What lies behind the storages is another stream, perhaps.
 void judge_torch_stream(const Part& part, Report& report);
 
+// Judges the archive that a file of another kind ends with, if there is one: readers of zip look for its end first.
+void judge_last_archive(const Part& part, Report& report);
+
 // Judges PyTorch's tar, before 0.1.10: pickles with storages between them.
 void judge_tar(const Part& part, Report& report);
 

@@ -33,8 +33,17 @@ void judge_leftover(const Part& part, Report& report);
 // neither. Returns what it is: "pickle", "legacy stream", "unknown".
 std::string judge_stream(const Part& part, Report& report);
 
-// Judges a file of a format without pickles as if it were one, as a program does that unpickles every file it is given.
-void judge_polyglot(const Part& part, Report& report);
+// What bytes have been judged as.
+enum class Judged : std::uint8_t { archive, array, tar, pickle, other };
+
+// Judges bytes as everything else that a loader could take them for: an archive at their end, a tar, a pickle.
+void judge_polyglot(const Part& part, Judged as, Report& report);
+
+// Judges what is inside of a compressed file. Returns false if it is not compressed.
+bool judge_compressed(const Part& part, std::string_view head, Report& report);
+
+// Whether NumPy's magic number is at this offset.
+bool is_array(const File& file, std::uint64_t offset);
 
 // Judges NumPy's .npy: an array of objects is a pickle behind the header.
 void judge_array(const Part& part, Report& report);

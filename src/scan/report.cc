@@ -7,7 +7,7 @@
 namespace transload {
 namespace {
 
-constexpr std::uint64_t kLeastBudget = 256 << 20, kBudgetPerByte = 20;
+constexpr std::uint64_t kLeastBudget = 64 << 20, kBudgetPerByte = 20;
 
 }  // namespace
 

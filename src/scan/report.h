@@ -27,6 +27,7 @@ class Report {
   void add(const Scan& other, const std::string& name);
 
   bool is_full() const { return scan_.uses.size() >= kMostUses; }
+  bool is_clean() const { return scan_.uses.empty() && scan_.findings.empty(); }
   bool is_broken() const { return scan_.broken; }
   const std::vector<PickleUse>& uses() const { return scan_.uses; }
   // Forgets what was found, for a file that turned out to be no pickle.
