@@ -86,9 +86,20 @@ std::optional<RefusedName> refused_call(const NodeTable& nodes, NodeId callable,
           refused_use(nodes, callable, is_call ? PickleUse::How::call : PickleUse::How::make))
     return refused;
   const auto a = nodes.items(arguments);
-  if (!calls_its_first_argument(constructor) || a.empty() || !is(nodes, a[0], ValueKind::global))
+  const bool is_of_global = !a.empty() && is(nodes, a[0], ValueKind::global);
+  if (calls_its_first_argument(constructor) && is_of_global) {
+    if (auto refused = refused_use(nodes, a[0], PickleUse::How::call)) return refused;
+  }
+  if (constructor != Constructor::partial && constructor != Constructor::new_object)
     return std::nullopt;
-  return refused_use(nodes, a[0], PickleUse::How::call);
+  // They are given something to call later: it must be a name that is known to be harmless.
+  const NodeId given = is_of_global ? a[0] : callable;
+  const std::string_view module = nodes.module_of(given), name = nodes.name_of(given);
+  const Judgement judgement = constructor == Constructor::partial
+                                  ? judge_wrapped(module, name)
+                                  : judge_global(module, name, PickleUse::How::make);
+  if (is_of_global && !judgement.is_refused) return std::nullopt;
+  return RefusedName{"calls", std::string(module), std::string(name)};
 }
 
 std::optional<RefusedName> refused_object(std::string_view module, std::string_view name) {

@@ -224,7 +224,8 @@ void judge_polyglot(const Part& part, Judged as, Report& report) {
     report.add_finding(true, part.offset, part.label() + "what begins here is a tar too");
     judge_tar(part, report);
   }
-  if (as != Judged::pickle) judge_as_pickle(part, report);
+  // A zip archive begins with the opcode of a persistent id that is a text, which loaders refuse.
+  if (as != Judged::pickle && as != Judged::archive) judge_as_pickle(part, report);
 }
 
 bool is_array(const File& file, std::uint64_t offset) {

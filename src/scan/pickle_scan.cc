@@ -33,6 +33,15 @@ std::optional<std::uint64_t> memo_number(std::string_view digits) {
   return std::nullopt;
 }
 
+// A persistent id may be any bytes.
+std::string quoted_id(std::string_view id) {
+  std::string text(id.substr(0, 100));
+  for (char& c : text) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return "\"" + text + "\"";
+}
+
 // As whom the walk reads the pickle.
 enum class Reader : std::uint8_t {
   pickle,
@@ -41,7 +50,8 @@ enum class Reader : std::uint8_t {
 
 // The number of bytes that S, U and V dtypes state a second time.
 bool has_size(const DtypeCode& code, const Known& item) {
-  return !code.has_own_size() || item.kind != Known::Kind::integer || item.text == code.nbytes;
+  return !code.has_own_size() || code.nbytes == 0 || item.kind != Known::Kind::integer ||
+         item.text == code.nbytes;
 }
 
 class Scanner {
@@ -215,8 +225,7 @@ class Scanner {
       case Opcode::BUILD:
         return build(stack_.pop());
       case Opcode::PERSID:
-        uses_.add(How::persistent_id, "\"" + std::string(now().text.substr(0, 100)) + "\"",
-                  Verdict::needs_classes);
+        uses_.add(How::persistent_id, quoted_id(now().text), Verdict::needs_classes);
         return stack_.push({});
       case Opcode::BINPERSID:
         return persistent(stack_.pop());
@@ -327,7 +336,7 @@ class Scanner {
       state.is_of_objects = code.is_of_objects();
       if (code.letter != '\0') itemsize = code.nbytes;
     }
-    if (count && itemsize) state.nbytes = *count * *itemsize;
+    if (count && itemsize && *itemsize > 0) state.nbytes = *count * *itemsize;
     return state;
   }
 
@@ -395,7 +404,7 @@ class Scanner {
       made = judge_arguments(how, about, callable, arguments, made);
       if (about.is_dtype) {
         const auto items = texts_.items(arguments);
-        made = texts_.dtype(callable, items.empty() ? Known{} : items[0]);
+        made = texts_.dtype(callable, items.empty() ? Known{} : code_of(items[0]));
       }
     } else {
       uses_.give_away(arguments);
@@ -429,6 +438,13 @@ class Scanner {
     return made;
   }
 
+  // numpy.record is a structure; its size comes with its state.
+  Known code_of(const Known& argument) {
+    if (argument.kind != Kind::global) return argument;
+    const std::string& name = texts_[argument];
+    return name == "numpy\nrecord" || name == "numpy.rec\nrecord" ? texts_.text("V0") : Known{};
+  }
+
   static Known only_global(const Known& value) {
     return value.kind == Kind::global ? value : Known{};
   }
@@ -440,7 +456,7 @@ class Scanner {
 
   void judge_partial(const std::string& name, std::span<const Known> items) {
     if (items.empty() || items[0].kind != Kind::global)
-      return uses_.add(How::call, name + " of a value that is not a name", Verdict::runs_code);
+      return uses_.add(How::call, name, Verdict::runs_code);
     const GlobalName of(texts_[items[0]]);
     uses_.add(How::mention, shown(texts_[items[0]]), judge_wrapped(of.module, of.name).verdict);
   }
