@@ -169,8 +169,8 @@ TEST(PickleScan, WaysThroughAttributesResultsAndOtherCallsAreSeen) {
 
 TEST(PickleScan, MembersOfEnumsAndMethodsOfLayersOnlyNeedTheirClasses) {
   const std::string getattr = global("__builtin__", "getattr");
-  const std::string layer =
-      global("torch.nn.modules.linear", "LazyLinear") + op(Opcode::EMPTY_TUPLE) + op(Opcode::NEWOBJ);
+  const std::string layer = global("torch.nn.modules.linear", "LazyLinear") +
+                            op(Opcode::EMPTY_TUPLE) + op(Opcode::NEWOBJ);
   for (const std::string& value : {called(getattr, global("my", "Color") + text("RED")),
                                    called(getattr, layer + text("_infer_parameters")), layer}) {
     const PickleScan scan = scanned(pickle(value));
@@ -180,6 +180,65 @@ TEST(PickleScan, MembersOfEnumsAndMethodsOfLayersOnlyNeedTheirClasses) {
   }
   EXPECT_TRUE(find(scanned(pickle(called(getattr, layer + text("__reduce__")))), How::call,
                    "__builtin__.getattr"));
+}
+
+TEST(PickleScan, MakersAndClassesAreJudgedByWhatTheyAreGiven) {
+  const std::string run_it = global("my_package", "run_it"), cls = global("my", "Class");
+  const std::string none = op(Opcode::NONE), made = called(cls, "");
+  expect_runs(called(global("copyreg", "_reconstructor"), made + kSize + none), How::call,
+              "copyreg._reconstructor of what is not a class");
+  expect_runs(called(global("numpy.random._pickle", "__generator_ctor"), text("x") + run_it),
+              How::call, "my_package.run_it");
+  expect_runs(called(cls, text("http://a.b/c")), How::call, "my.Class with a path, URL or command");
+  expect_runs(called(cls, global("my", "Other")), How::call, "my.Class with something to call");
+  expect_runs(op(Opcode::EMPTY_LIST) + global("builtins", "getattr") + op(Opcode::APPEND),
+              How::mention, "builtins.getattr");
+  expect_runs(cls + text("x") + none + op(Opcode::SETITEM), How::set_state, "items of my.Class");
+  const std::string dtype = called(global("numpy", "dtype"), text("O8"));
+  expect_runs(called(global("numpy.core.multiarray", "scalar"), dtype + number(4096)), How::call,
+              "numpy.core.multiarray.scalar of a dtype that may hold pointers");
+}
+
+TEST(PickleScan, AClassMayHaveALowerCaseName) {
+  const PickleScan scan =
+      scanned(pickle(global("my", "layer") + op(Opcode::EMPTY_TUPLE) + op(Opcode::NEWOBJ) +
+                     op(Opcode::EMPTY_DICT) + op(Opcode::BUILD)));
+  ASSERT_FALSE(scan.uses.empty());
+  for (const PickleUse& use : scan.uses)
+    EXPECT_EQ(use.verdict, Verdict::needs_classes) << all(scan);
+}
+
+TEST(PickleScan, AMemoNumberEndsAtANulAsInC) {
+  expect_runs(text("x") + op(Opcode::PUT, std::string_view("1\0x", 3)), How::mention,
+              "a memo entry with an odd number");
+}
+
+TEST(PickleScan, GivingUpIsSaid) {
+  std::string value;
+  for (int i = 0; i < 10'010; ++i)
+    value += global("my", "Class" + std::to_string(i)) + op(Opcode::POP);
+  const PickleScan scan = scanned(pickle(value + kRuns));
+  EXPECT_TRUE(scan.gave_up);
+  EXPECT_NE(scan.broken, "");
+}
+
+// What joblib writes for an array of eight bytes, "padding" included, then `after`.
+std::string joblib_array(const std::string& elements, const std::string& after) {
+  return op(Opcode::MARK) + global("joblib.numpy_pickle", "NumpyArrayWrapper") +
+         op(Opcode::EMPTY_TUPLE) + op(Opcode::NEWOBJ) + op(Opcode::EMPTY_DICT) + op(Opcode::MARK) +
+         text("shape") + tuple(number(8)) + text("dtype") +
+         called(global("numpy", "dtype"), text("u1")) + text("numpy_array_alignment_bytes") +
+         number(16) + op(Opcode::SETITEMS) + op(Opcode::BUILD) + std::string("\2\xFF\xFF") +
+         elements + after + op(Opcode::LIST);
+}
+
+TEST(PickleScan, ArraysOfJoblibAreSteppedOver) {
+  const PickleScan good = scanned(pickle(joblib_array(std::string(8, '\xFF'), "")));
+  EXPECT_EQ(good.broken, "");
+  for (const PickleUse& use : good.uses) EXPECT_NE(use.verdict, Verdict::runs_code) << use.name;
+  // As opcodes, these elements swallow what follows.
+  const std::string swallow("B\xFF\xFF\0\0\0\0\0", 8);
+  expect_runs(joblib_array(swallow, kRuns), How::call, "os.system");
 }
 
 TEST(PickleScan, IdsThatAreNotStoragesAreLookedUp) {

@@ -2,6 +2,7 @@
 #include "transload/scan.h"
 
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 
@@ -136,6 +137,47 @@ TEST_F(ScanFiles, ArchivesOneAfterTheOtherAreScannedEach) {
   const Scan found = scan_text(good + archive(model(kHostile)) + good);
   EXPECT_EQ(found.format, "archives");
   EXPECT_TRUE(names_os_system(found));
+}
+
+std::string gzipped(const std::string& bytes) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string out(bytes.size() + 100, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  deflate(&stream, Z_FINISH);
+  out.resize(out.size() - stream.avail_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+TEST_F(ScanFiles, CompressedFilesAreLookedInto) {
+  EXPECT_TRUE(names_os_system(scan_text(gzipped(kHostile))));
+  // A pickle that goes on in the next stream
+  EXPECT_TRUE(
+      names_os_system(scan_text(gzipped(kHostile.substr(0, 4)) + gzipped(kHostile.substr(4)))));
+  EXPECT_EQ(scan_text(gzipped(kHarmless)).summary(), "plain");
+  EXPECT_TRUE(scan_text(gzipped(kHarmless).substr(0, 12)).broken);
+  EXPECT_TRUE(scan_text("\x04\x22\x4D\x18 lz4").broken);
+}
+
+TEST_F(ScanFiles, AnArchiveBehindAnotherFormatIsFound) {
+  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  const std::string safetensors =
+      std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "x";
+  EXPECT_EQ(scan_text(safetensors).summary(), "plain");
+  EXPECT_TRUE(names_os_system(scan_text(safetensors + archive(model(kHostile)))));
+}
+
+TEST_F(ScanFiles, AnArrayOfObjectsIsKnownHoweverItsDtypeIsWritten) {
+  for (const char* descr : {"'|O'", "'O'", "'<O8'", "[('a', '|O')]", "'f8,O'"}) {
+    const std::string header = std::string("{'descr': ") + descr + ", 'shape': (1,)}\n";
+    const std::string array = std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) +
+                              '\0' + header + "\x80\4\x95";
+    EXPECT_TRUE(scan_text(array).broken) << descr;
+  }
 }
 
 TEST_F(ScanFiles, AnArchiveInAnArchiveIsLookedInto) {
