@@ -85,6 +85,7 @@ Scan scan(Opened& opened) {
   if (format == &kTorchStream) {
     ask_reader(*format, opened, report);
     judge_torch_stream(whole, report);
+    judge_polyglot(whole, Judged::pickle, report);
     return report.finish("legacy stream");
   }
   if (format == &kTorchTar) ask_reader(*format, opened, report);
