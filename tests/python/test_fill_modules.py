@@ -1,5 +1,6 @@
 """Modules that load_into fills, and what each option means for each kind of them."""
 
+import os
 import pytest
 import torch
 from equal import same
@@ -249,20 +250,20 @@ def test_objects_beside_what_is_selected_do_not_matter(tmp_path):
     import functools
 
     there = nn.Linear(3, 4)
-    torch.save({"model": there.state_dict(), "hyper": {"optimizer": functools.partial(torch.optim.Adam)}}, tmp_path / "c.pt")
+    torch.save({"model": there.state_dict(), "hyper": {"optimizer": functools.partial(os.system, "true")}}, tmp_path / "c.pt")
     for options in ({"at": "model"}, {"keep": "model/*", "rename": {"model/*": "*"}},
                     {"drop": "hyper/*", "rename": {"model/*": "*"}}, {"keep_calls": True, "rename": {"model/*": "*"}},
                     {"at": "model", "refuse_objects": True}):
         live = nn.Linear(3, 4)
         transload.load_into(dict(live.state_dict()), tmp_path / "c.pt", **options)
         same(tensors(there), tensors(live))
-    with pytest.raises(transload.UnsafePickleError, match="functools.partial.*keep_calls"):
+    with pytest.raises(transload.UnsafePickleError, match="system.*keep_calls"):
         transload.load_into(dict(live.state_dict()), tmp_path / "c.pt", strict=False)
-    with pytest.raises(transload.UnsafePickleError, match='"optimizer": calls functools.partial.*keep_calls'):
+    with pytest.raises(transload.UnsafePickleError, match='"optimizer": .*system.*keep_calls'):
         transload.load_into(dict(live.state_dict()), tmp_path / "c.pt", at="hyper", strict=False)
     # load() keeps all values at `at`, whatever `keep` says.
     same(torch.load(tmp_path / "c.pt", weights_only=False)["model"], transload.load(tmp_path / "c.pt", at="model"))
-    with pytest.raises(transload.UnsafePickleError, match="functools.partial"):
+    with pytest.raises(transload.UnsafePickleError, match="system"):
         transload.load(tmp_path / "c.pt", keep="model/*")
 
 

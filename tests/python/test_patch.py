@@ -202,7 +202,7 @@ def test_a_function_that_makes_a_storage_of_its_own_is_called_by_torch(patched, 
 
 
 def test_a_function_sees_each_tag(patched, data):
-    path = next(data.glob("torch-2.13/*cuda0*.pt"))
+    path = next(data.glob("torch-2.13/*cuda0*.zip.pt"))
     seen = set()
     torch.load(path, map_location=lambda storage, location: seen.add(location) or storage)
     assert "cuda:0" in seen and patched.loaded == 1
@@ -210,7 +210,7 @@ def test_a_function_sees_each_tag(patched, data):
 
 def test_a_device_that_is_not_here_is_torchs_error(patched, data):
     with pytest.raises(RuntimeError, match="map_location"):
-        torch.load(next(data.glob("torch-2.13/*cuda0*.pt")))
+        torch.load(next(data.glob("torch-2.13/*cuda0*.zip.pt")))
     assert patched.left_to_torch == 1
 
 
