@@ -151,7 +151,7 @@ int run(int argc, char** argv) {
   InspectArguments inspected;
   CLI::App& inspect_command = *app.add_subcommand(
       "inspect", "Show the tensors and values in a file without reading the tensors' bytes.");
-  inspect_command.add_option("file", inspected.file, "A file of torch.save or safetensors.")
+  inspect_command.add_option("file", inspected.file, "A checkpoint, or a folder that holds one.")
       ->required();
   CLI::Option* const json =
       inspect_command.add_flag("--json", inspected.json, "Print JSON, for scripts.");

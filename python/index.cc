@@ -334,6 +334,11 @@ void define_index(nb::module_& module) {
           "locations", [](const Checkpoint& c) { return c.index()->locations; },
           "The tags of the devices that storages were saved on.")
       .def_prop_ro("root", [](const Checkpoint& c) { return chosen(c.index()->contents.root()); })
+      .def_prop_ro("is_module",
+                   [](const Checkpoint& c) {
+                     const Value root = c.index()->contents.root();
+                     return chosen(root) != root.id();
+                   })
       .def_prop_ro("pickle_protocol",
                    [](const Checkpoint& c) { return c.index()->pickle_protocol; })
       .def("named_classes", [](const Checkpoint& c) { return named_classes(c.index()->contents); })

@@ -28,8 +28,10 @@ using Names = std::vector<std::string>;
 
 // Returns the size of the file in bytes, the paths of files that killed saves have left beside it
 // and that cannot be removed, and what of the old file was not kept.
-std::tuple<std::uint64_t, Names, Names> save_object(nb::handle object, const std::filesystem::path& path,
-                                            const nb::object& arrays, const SaveOptions& options) {
+std::tuple<std::uint64_t, Names, Names> save_object(nb::handle object,
+                                                    const std::filesystem::path& path,
+                                                    const nb::object& arrays,
+                                                    const SaveOptions& options) {
   const Collected collected = from_python(object, arrays);
   SaveResult result;
   {

@@ -90,8 +90,8 @@ PlainValues plain_values(const std::string& text) {
 
 void make_save(SaveOptions* self, const IoOptions& io, const std::string& format,
                const std::string& values, bool compact, bool allow_objects,
-               const MapLocation& map_location,
-               const std::map<std::string, std::string>& metadata, bool in_place) {
+               const MapLocation& map_location, const std::map<std::string, std::string>& metadata,
+               bool in_place) {
   new (self) SaveOptions{.format = format,
                          .values = plain_values(values),
                          .compact = compact,
@@ -169,8 +169,7 @@ void define_options(nb::module_& module) {
       .def("__init__", make_save, nb::kw_only(), nb::arg("io"), nb::arg("format") = "",
            nb::arg("values") = "keep", nb::arg("compact") = false, nb::arg("allow_objects") = false,
            nb::arg("map_location") = MapLocation(),
-           nb::arg("metadata") = std::map<std::string, std::string>(),
-           nb::arg("in_place") = false);
+           nb::arg("metadata") = std::map<std::string, std::string>(), nb::arg("in_place") = false);
 }
 
 }  // namespace transload::python

@@ -52,8 +52,8 @@ SaveResult save(const StateDict& state, const std::filesystem::path& path,
 SaveResult save(const StateDict& state, const WriteFunction& write, const SaveOptions& options) {
   // "archive" is the name that torch gives to what it writes to a file object.
   const Prepared save = prepare(state, "archive", options);
-  SaveResult result = transload::write(
-      save.format, save.layout, write, options.io, [&](const WriteFacts& facts) {
+  SaveResult result =
+      transload::write(save.format, save.layout, write, options.io, [&](const WriteFacts& facts) {
         return plan_save(save.chosen.storages(), save.layout, facts, options.io);
       });
   result.unused_rules = unused_rules(state, tags_of(state), options.select, options.locations);

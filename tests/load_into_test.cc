@@ -63,7 +63,8 @@ TEST_F(LoadInto, NamesTheRenameThatStripsAPrefix) {
   save(wrapped, path("ddp.pt"));
   StateDict live = small_model(7);
   const std::string text = message([&] { load_into(live, path("ddp.pt")); });
-  EXPECT_NE(text.find("select.rename = {{\"module.*\", \"*\"}} strips it"), std::string::npos) << text;
+  EXPECT_NE(text.find("select.rename = {{\"module.*\", \"*\"}} strips it"), std::string::npos)
+      << text;
   FillOptions options;
   options.select.rename = {{"module.*", "*"}};
   load_into(live, path("ddp.pt"), options);

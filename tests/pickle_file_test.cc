@@ -125,7 +125,8 @@ TEST(PickleFile, AStreamInsideIsReadByTheSameRules) {
   EXPECT_NE(storage_of(stream(again)).find("calls torch.storage._load_from_bytes"),
             std::string::npos);
   const std::string cut = stream(op(Opcode::NONE)).substr(0, 27);
-  EXPECT_NE(storage_of(cut).find("a storage: offset 27: data.pkl"), std::string::npos) << storage_of(cut);
+  EXPECT_NE(storage_of(cut).find("a storage: offset 27: data.pkl"), std::string::npos)
+      << storage_of(cut);
 }
 
 TEST(PickleFile, OnlyAWholePickleIsOne) {

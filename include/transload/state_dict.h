@@ -137,7 +137,7 @@ struct ObjectParts {
   std::optional<Value> dict_items{};  // the entries that were set in it
   // Of a torch.nn.Module, or of a program's: as its state_dict() would be.
   std::optional<Value> state_dict{};
-  std::optional<Value> state{};       // what its attributes were set from: a dict, or a tuple
+  std::optional<Value> state{};  // what its attributes were set from: a dict, or a tuple
   Made made = Made::by_call;
 };
 

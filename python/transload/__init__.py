@@ -1,10 +1,10 @@
 """Save a model on any device, load it on any other.
 
-    state = transload.load("model.pt", map_location="cpu")   # what torch.load(weights_only=True)
-    returns transload.load_into(model, "model.pt")                   # straight into live
-    parameters, wherever they are transload.save(model.state_dict(), "model.safetensors")
+    state = transload.load("model.pt", map_location="cpu")  # as torch.load(weights_only=True)
+    transload.load_into(model, "model.pt")  # straight into live parameters, wherever they are
+    transload.save(model.state_dict(), "model.safetensors")
 
-Reads and writes PyTorch's zip files and safetensors. Nothing in a file is run: of classes, only
+Reads and writes PyTorch's zip files and safetensors, and reads older and other formats. Nothing in a file is run: of classes, only
 those are made that torch's weights_only and add_safe_globals() allow. Tensors are torch's where
 PyTorch is installed, else NumPy arrays. Every function may be called from any thread.
 """

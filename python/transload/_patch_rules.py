@@ -162,6 +162,8 @@ def require_served_classes(core: _core.Checkpoint, f: Any, chosen: Chosen) -> No
         if not installed("safetensors"):
             raise Left("a safetensors file where safetensors is not installed")
         return
+    if core.is_module:  # load() gives its state dict, torch the module
+        raise Left(OBJECTS, "a whole module")
     if chosen.weights_only and core.pickle_protocol != 2:
         raise Left("pickle protocols other than 2", core.pickle_protocol)
     from ._torch import allowed_globals

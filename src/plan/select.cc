@@ -118,6 +118,9 @@ class Selector {
 
   // The same for a plain value. What an object holds is named below the object's own name.
   std::optional<std::string> chosen_value(NodeId node, std::string_view path) const {
+    // A module holds tensors. Where the format has no room for it, the format says how to select them.
+    if (values_ == PlainValues::drop && state_dict_or_self(from_, node) != node)
+      return std::string(path);
     if (values_ == PlainValues::drop) return std::nullopt;
     const std::string below = std::string(path) + "/";
     const bool is_around = from_.kind(node) == ValueKind::object &&
