@@ -73,15 +73,5 @@ TEST_F(TorchZip, ATruncatedFileIsAnErrorAtEveryLength) {
   }
 }
 
-TEST(FlatIndex, RefusesKeysOfOneHash) {
-  FlatIndex<std::uint32_t> index;
-  for (std::uint32_t i = 0; i < 1000; ++i) index.add(7, i);
-  EXPECT_EQ(*index.find(7, [](std::uint32_t i) { return i == 999; }), 999u);
-  const auto add_more = [&] {
-    for (std::uint32_t i = 0; i < 1000; ++i) index.add(7, i);
-  };
-  EXPECT_THROW(add_more(), FormatError);
-}
-
 }  // namespace
 }  // namespace transload

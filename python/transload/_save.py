@@ -71,6 +71,8 @@ def save(
             in_place=in_place,
         )
         if not is_path(path):
+            if in_place:
+                raise TypeError("in_place writes over an existing file: it needs a path")
             with _dtensor_named(obj):
                 return _save_to_object(obj, path, arrays, options)
         target = path_text(path)

@@ -1,6 +1,7 @@
 """transload.save, read by torch and safetensors."""
 import argparse
 import collections
+import io
 import os
 import pathlib
 import resource
@@ -210,3 +211,10 @@ def test_values_can_be_left_out(tmp_path):
     assert list(transload.load(tmp_path / "m.safetensors")) == ["w"]
     with pytest.raises(transload.UnsupportedError, match="values"):
         transload.save(state, tmp_path / "m.safetensors", values="some")
+
+
+def test_in_place_of_a_file_object_is_refused_before_anything_is_written():
+    file = io.BytesIO()
+    with pytest.raises(TypeError, match="in_place"):
+        transload.save({"w": torch.ones(2)}, file, in_place=True)
+    assert file.getvalue() == b""
