@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "small_model.h"
-#include "types/flat_index.h"
 
 namespace transload {
 namespace {
